@@ -1,0 +1,144 @@
+"""Claims that raise when they are false, and exercises that mark themselves.
+
+Each function prints one line that is the same on every machine: the bound,
+never the measured value. The book's claims page is read from these lines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check(
+    claim: str,
+    error: float | Tensor,
+    tol: float,
+    paper: str = "This book",
+) -> None:
+    """Raise unless ``error <= tol`` everywhere; then print the claim.
+
+    Parameters
+    ----------
+    claim
+        What has been shown, in one short sentence.
+    error
+        Distance between two sides computed by different routes. Of a tensor
+        the largest absolute value counts. NaN fails.
+    tol
+        What rounding, or a stated number of standard errors, can explain. 0
+        asks for equality bit for bit.
+    paper
+        The item of the paper: "Eq. 7", "Lemma 1".
+
+    Raises
+    ------
+    AssertionError
+        If the claim does not hold, with the error and the tolerance.
+    """
+    if not 0 <= tol < math.inf:
+        raise ValueError(f"tol must be finite and >= 0, got {tol!r}")
+    worst = _largest(error)
+    if not worst <= tol:
+        raise AssertionError(
+            f"{paper}: {claim}: error {worst:.3g} exceeds {tol:.3g}"
+        )
+    _say(paper, claim, f"error < {tol:.2g}" if tol else "exact")
+
+
+def check_above(
+    claim: str,
+    value: float | Tensor,
+    bound: float,
+    paper: str = "This book",
+    quantity: str = "difference",
+) -> None:
+    """Raise unless ``value > bound`` everywhere: two things do differ.
+
+    Of a tensor the smallest entry counts. The bound says what noise alone
+    could have produced.
+    """
+    if not math.isfinite(bound):
+        raise ValueError(f"bound must be finite, got {bound!r}")
+    value = torch.as_tensor(value)
+    if value.numel() == 0:
+        raise ValueError(f"{claim}: nothing was compared (an empty tensor)")
+    least = float(value.min())
+    if not least > bound:
+        raise AssertionError(
+            f"{paper}: {claim}: {quantity} {least:.3g} is not above "
+            f"{bound:.3g}"
+        )
+    _say(paper, claim, f"{quantity} > {bound:.2g}")
+
+
+def check_raises(
+    claim: str,
+    call: Callable[[], Any],
+    message: str,
+    paper: str = "This book",
+) -> None:
+    """Raise unless ``call()`` is refused with a ValueError saying so.
+
+    ``message`` must occur in the error's text, so that it is refused for the
+    right reason.
+    """
+    try:
+        call()
+    except ValueError as error:
+        if message not in str(error):
+            raise AssertionError(
+                f"{paper}: {claim}: refused, but with {str(error)!r}"
+            ) from error
+        _say(paper, claim, "exact")
+        return
+    raise AssertionError(f"{paper}: {claim}: nothing was refused")
+
+
+def attempt(
+    exercise: str,
+    answer: Any,
+    error_of: Callable[[Any], float | Tensor],
+    tol: float,
+) -> bool:
+    """Mark an answer to an exercise; never raises, so the chapter runs on.
+
+    ``error_of(answer)`` measures the answer against a law, not against a
+    stored solution. An answer that is ``...``, or a function that still
+    returns ``...``, is not answered yet.
+    """
+    name = f"Exercise {exercise}"
+    if answer is ...:
+        return _not_yet(name)
+    try:
+        worst = _largest(error_of(answer))
+    except Exception as error:
+        if "ellipsis" in str(error):
+            return _not_yet(name)
+        print(f"❌ {name}: {type(error).__name__}: {error}")
+        return False
+    if not worst <= tol:
+        print(f"❌ {name}: not yet; error {worst:.2g}, allowed {tol:.2g}")
+        return False
+    print(f"✅ {name}: right · error < {tol:.2g}")
+    return True
+
+
+def _largest(error: float | Tensor) -> float:
+    error = torch.as_tensor(error)
+    if error.numel() == 0:
+        raise ValueError("nothing was compared (an empty tensor)")
+    return float(error.abs().max())  # NaN if any entry is
+
+
+def _not_yet(name: str) -> bool:
+    print(f"✏️ {name}: not answered yet")
+    return False
+
+
+def _say(paper: str, claim: str, bound: str) -> None:
+    print(f"✅ {paper}: {claim} · {bound}")

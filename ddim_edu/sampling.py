@@ -1,0 +1,156 @@
+"""From noise to data: the sampler (Eq. 12, Sec. 4.2).
+
+All times are 1..T, ``tau`` increases, and ``eps_model(x_t, t)`` takes a state
+(B, ...) with an int64 ``t`` of shape (B,). Nothing here keeps gradients; a
+differentiable sampler is a loop over ``ddim_step``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .oracle import EpsModel
+from .schedule import Schedule
+from .step import Step, predict_x0, steps
+
+
+@torch.no_grad()
+def sample(
+    eps_model: EpsModel,
+    schedule: Schedule,
+    x_T: Tensor,
+    tau: Tensor,
+    eta: float = 0.0,
+    *,
+    variance: str = "eta",
+    generator: torch.Generator | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Tensor:
+    """Run the generative process from ``x_T`` at level tau_S to time 0.
+
+    Parameters
+    ----------
+    eps_model
+        Predictor of the noise; it may not keep the state it is handed, which
+        is overwritten in the next step.
+    x_T
+        Start (B, ...), any floating dtype, any device; not changed.
+    tau
+        int64 (S,), increasing, values in 1..T.
+    eta
+        0 is DDIM and draws no random number, 1 is DDPM (Eq. 16).
+    variance
+        "eta", or "hat" for D.3: eta = 1's direction with sigma-hat's noise.
+    generator
+        Source of the noise; it may live on another device than x_T.
+    seeds
+        Instead of a generator, one integer a sample: then a sample does not
+        depend on the batch that it is drawn in.
+
+    Returns
+    -------
+    Tensor
+        x_0 with the shape, dtype and device of x_T.
+
+    Raises
+    ------
+    ValueError
+        As `steps`; if the predictor returns another shape or a value that is
+        not finite (named with its t); if both generator and seeds are given.
+    """
+    plan = steps(schedule, tau, eta, variance)
+    draw = _noise_source(x_T, generator, seeds)
+    x = x_T.clone()
+    for step in plan:
+        eps = ask(eps_model, x, step.t)
+        x.mul_(step.A).add_(eps, alpha=step.B)
+        if step.noise:
+            x.add_(draw(), alpha=step.noise)
+    return x
+
+
+def trajectory(
+    eps_model: EpsModel,
+    schedule: Schedule,
+    x_T: Tensor,
+    tau: Tensor,
+    eta: float = 0.0,
+    *,
+    variance: str = "eta",
+    generator: torch.Generator | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Like `sample`, but yield ``(t, x_t, x0_hat)`` on the way.
+
+    For t = tau_S, ..., tau_1, and last ``(0, x_0, x_0)``. One state is held
+    at a time; what is yielded is yours to keep.
+    """
+    plan = steps(schedule, tau, eta, variance)
+    draw = _noise_source(x_T, generator, seeds)
+    return _walk(eps_model, schedule, x_T, plan, draw)
+
+
+@torch.no_grad()
+def _walk(
+    eps_model: EpsModel,
+    schedule: Schedule,
+    x: Tensor,
+    plan: list[Step],
+    draw: Callable[[], Tensor],
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    for step in plan:
+        eps = ask(eps_model, x, step.t)
+        yield step.t, x, predict_x0(x, eps, schedule.alpha[step.t])
+        x = (x * step.A).add_(eps, alpha=step.B)
+        if step.noise:
+            x.add_(draw(), alpha=step.noise)
+    yield 0, x, x
+
+
+def ask(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
+    """The predictor's answer at time t, checked."""
+    eps = eps_model(x, torch.full((len(x),), t, device=x.device))
+    if not isinstance(eps, Tensor) or eps.shape != x.shape:
+        got = tuple(eps.shape) if isinstance(eps, Tensor) else type(eps)
+        raise ValueError(
+            f"at t = {t} the predictor returned {got} for a state of shape "
+            f"{tuple(x.shape)}"
+        )
+    # A sum is not finite if any term is not: one cheap pass, and the exact
+    # question only when it fails (a sum of finite numbers can overflow).
+    if not math.isfinite(eps.sum(dtype=torch.float32)):
+        if not torch.isfinite(eps).all():
+            raise ValueError(
+                f"at t = {t} the predictor returned a value that is not finite"
+            )
+    if eps.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        eps = eps.clone()  # the state is about to be overwritten
+    return eps
+
+
+def _noise_source(
+    x: Tensor, generator: torch.Generator | None, seeds: Sequence[int] | None
+) -> Callable[[], Tensor]:
+    """A function that draws noise like x, on the CPU unless told otherwise."""
+    if not x.is_floating_point() or x.ndim < 1:
+        raise ValueError(
+            f"the state must be floating point of shape (B, ...), got "
+            f"{x.dtype} of shape {tuple(x.shape)}"
+        )
+    if seeds is None:
+        device = generator.device if generator else "cpu"
+        return lambda: torch.randn(
+            x.shape, generator=generator, dtype=x.dtype, device=device
+        ).to(x.device)
+    if generator is not None:
+        raise ValueError("give generator or seeds, not both")
+    if len(seeds) != len(x):
+        raise ValueError(f"{len(seeds)} seeds for a batch of {len(x)}")
+    own = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    return lambda: torch.stack(
+        [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in own]
+    ).to(x.device)
