@@ -1,16 +1,40 @@
 """DDIM, small enough to read: the package behind the book.
 
 Song, Meng, Ermon, Denoising Diffusion Implicit Models, arXiv 2010.02502.
-Read the modules in this order: schedule, process, paths, oracle, step,
-sampling, inversion, interpolation.
+Read the modules in this order: schedule, process, paths, oracle, objective,
+step, sampling, ode, inversion, interpolation, discrete.
 """
 
 from importlib import import_module
 
 from .checks import attempt, check, check_above, check_raises
 from .data import LABELS, data_dir, fashion_mnist
+from .discrete import (
+    cat_kl,
+    cat_marginal,
+    cat_posterior,
+    cat_sigma_max,
+    cat_weights,
+    sample_discrete,
+)
 from .interpolation import slerp, slerp_grid, slerp_line
 from .inversion import encode, reconstruct
+from .objective import (
+    bits_per_dim,
+    gamma,
+    gamma_printed,
+    noise_loss,
+    noise_losses,
+    prior_kl,
+    variational_terms,
+)
+from .ode import (
+    level_alpha,
+    log_snr_grid,
+    noise_level,
+    schedule_of_levels,
+    solve,
+)
 from .oracle import (
     GaussianMixture,
     diffused,
@@ -46,15 +70,18 @@ _LATER = {
 }
 
 __all__ = [
-    "GaussianMixture", "LABELS", "Schedule", "Step", "attempt", "bumps",
-    "check", "check_above", "check_raises", "check_tau", "data_dir",
-    "ddim_step", "diffuse", "diffused", "empirical_eps", "encode", "eta_max",
-    "exact_eps", "explore", "fashion_mnist", "forward_coefficients",
-    "image_grid", "joint_covariance", "live", "log_density",
-    "posterior_coefficients", "posterior_mean", "predict_x0", "reconstruct",
-    "ring", "sample", "sigma_eta", "sigma_hat", "simulate", "slerp",
-    "slerp_grid", "slerp_line", "step_levels", "steps", "tau_linear",
-    "tau_quadratic", "trajectory", "use_book_style",
+    "GaussianMixture", "LABELS", "Schedule", "Step", "attempt", "bits_per_dim",
+    "bumps", "cat_kl", "cat_marginal", "cat_posterior", "cat_sigma_max",
+    "cat_weights", "check", "check_above", "check_raises", "check_tau",
+    "data_dir", "ddim_step", "diffuse", "diffused", "empirical_eps", "encode",
+    "eta_max", "exact_eps", "explore", "fashion_mnist", "forward_coefficients",
+    "gamma", "gamma_printed", "image_grid", "joint_covariance", "level_alpha",
+    "live", "log_density", "log_snr_grid", "noise_level", "noise_loss",
+    "noise_losses", "posterior_coefficients", "posterior_mean", "predict_x0",
+    "prior_kl", "reconstruct", "ring", "sample", "sample_discrete",
+    "schedule_of_levels", "sigma_eta", "sigma_hat", "simulate", "slerp",
+    "slerp_grid", "slerp_line", "solve", "step_levels", "steps", "tau_linear",
+    "tau_quadratic", "trajectory", "use_book_style", "variational_terms",
 ]  # fmt: skip
 
 
