@@ -1,0 +1,147 @@
+"""The built book: no warnings, no dead links, nothing left unrendered."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from claims import Claim, parse
+from test_house import BOOK, NOTEBOOKS, ROOT, cells, texts
+
+# elements without an end tag, which must not be pushed
+VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
+# what stands in these is shown as it is written
+VERBATIM = {"code", "math", "pre", "script", "style", "title"}
+
+
+class Page(HTMLParser):
+    """What the tests need of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[dict] = []
+        self.prose: list[str] = []
+        self.claims = 0
+        self.open: list[tuple[str, bool]] = []  # tag, is it verbatim?
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = {key: value or "" for key, value in attributes}
+        classes = found.get("class", "").split()
+        self.ids |= {found[key] for key in ("id", "name") if key in found}
+        if not (tag == "link" and found.get("rel") != "stylesheet"):
+            self.links += [found[k] for k in ("href", "src") if k in found]
+        if tag == "img":
+            self.images.append(found)
+        self.claims += tag == "tr" and "claim" in classes
+        if tag not in VOID:
+            self.open.append((tag, tag in VERBATIM or "math" in classes))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if not any(verbatim for _, verbatim in self.open):
+            self.prose.append(data)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The book, built anew: a build over an older one hides warnings."""
+    out = tmp_path_factory.mktemp("book")
+    command = Path(sys.executable).with_name("jupyter-book")
+    run = subprocess.run(
+        [
+            *(command, "build", "-W", "-n", "--keep-going"),
+            *("--path-output", out, BOOK),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return (out / "_build" / "html").resolve()
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {
+        path: Page(path.read_text("utf-8"))
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts
+    }
+
+
+def test_internal_links_arrive(site, pages):
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            url = urlsplit(link)
+            if url.scheme or url.netloc:
+                continue
+            target = path
+            if url.path:
+                target = (path.parent / unquote(url.path)).resolve()
+            anchor = unquote(url.fragment)
+            if not target.exists() or (
+                anchor and target in pages and anchor not in pages[target].ids
+            ):
+                dead.append(f"{path.relative_to(site)}: {link}")
+    assert not dead, "\n".join(dead)
+
+
+def test_images_have_alternative_text(site, pages):
+    mute = [
+        f"{path.relative_to(site)}: {image.get('src', '')[:60]}"
+        for path, page in pages.items()
+        for image in page.images
+        if not image.get("alt", "").strip()
+    ]
+    assert not mute, "\n".join(mute)
+
+
+def test_nothing_is_left_unrendered(site, pages):
+    raw = re.compile(r"\$\$|:::|\\(?:begin|frac|sqrt|tag)\b|\{(?:ref|cite|eq)")
+    left = [
+        f"{path.relative_to(site)}: {line.strip()}"
+        for path, page in pages.items()
+        for line in "".join(page.prose).splitlines()
+        if raw.search(line)
+    ]
+    assert not left, "a blank line before $$ or ::: may be missing\n" + (
+        "\n".join(left)
+    )
+
+
+def test_the_claims_page_lists_every_check(site, pages):
+    printed = [
+        line
+        for path in NOTEBOOKS
+        for cell in cells(path, "code")
+        for line in texts(cell).get("stdout", "").splitlines()
+        if line.startswith("✅ ") and not line.startswith("✅ Exercise")
+    ]
+    page = pages[site / "claims.html"]
+    assert page.claims == len(printed)
+    assert f"{len(printed)} claims" in "".join(page.prose)
+
+
+def test_a_claim_is_read_from_its_line():
+    assert parse("✅ Lemma 1: kept: for every eta · q · error < 1e-12") == (
+        Claim("Lemma 1", "kept: for every eta · q", "error < 1e-12")
+    )
+    assert parse("✅ Eq. 12: no noise · exact") == Claim(
+        "Eq. 12", "no noise", "exact"
+    )
+    assert parse("✅ Exercise 2.1: right · exact") is None
+    assert parse("error < 1") is None
+    with pytest.raises(ValueError, match="CLAIM · BOUND"):
+        parse("✅ Eq. 7 holds")
