@@ -1,0 +1,101 @@
+"""Training: the loss is L_gamma, and a killed run goes on unharmed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from ddim_edu import Schedule, checkpoint, noise_loss
+from ddim_edu.training import Settings, draw, learning_rate, train, v_loss
+from ddim_edu.unet import UNet, UNetConfig, eps_from_v
+
+pytest.importorskip("accelerate", reason="training needs accelerate")
+
+TINY = Settings(
+    unet=UNetConfig(channels=(8, 8), attention=(False, False), groups=4),
+    steps=6,
+    batch=4,
+    warmup=2,
+)
+IMAGES = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_v_loss_is_the_noise_loss_over_alpha():
+    """gamma_t = 1/alpha_t, for any network."""
+    schedule = Schedule.linear()
+    torch.manual_seed(0)
+    net = UNet(TINY.unet).double()
+    torch.nn.init.normal_(net.leave.weight)
+    x_0, _, eps = (v.double() for v in draw(TINY, 1000, IMAGES, 0))
+    for t in (1, 300, 1000):
+        times = torch.full((4,), t)
+        with torch.no_grad():
+            loss = v_loss(net, schedule, x_0, times, eps)
+            model = eps_from_v(net, schedule)
+            other = noise_loss(model, schedule, x_0, eps, t).mean() / 64
+        assert abs(loss * schedule.alpha[t] / other - 1) < 1e-12
+
+
+def test_draws_depend_on_seed_and_step_alone():
+    a, b = draw(TINY, 1000, IMAGES, 3), draw(TINY, 1000, IMAGES, 3)
+    other = draw(TINY, 1000, IMAGES, 4)
+    assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+    assert not torch.equal(a[2], other[2])
+    times = torch.cat([draw(TINY, 5, IMAGES, k)[1] for k in range(60)])
+    assert set(times.tolist()) == {1, 2, 3, 4, 5}
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    rates = [learning_rate(TINY, k) for k in range(TINY.steps)]
+    assert rates[0] < rates[1]
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert learning_rate(TINY, TINY.steps) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = dict(train(TINY, IMAGES, tmp_path / "whole", save_every=2))
+    for step, _ in train(TINY, IMAGES, tmp_path / "cut", save_every=2):
+        if step == 2:
+            break  # killed at step 3; the file is of step 2
+    rest = dict(train(TINY, IMAGES, tmp_path / "cut", save_every=2))
+    assert min(rest) == 2
+    assert rest == {k: whole[k] for k in rest}
+    a, _ = checkpoint.load(tmp_path / "whole" / "checkpoint.safetensors")
+    b, meta = checkpoint.load(tmp_path / "cut" / "checkpoint.safetensors")
+    assert meta["step"] == 6
+    for group in a:
+        for name in a[group]:
+            assert torch.equal(a[group][name], b[group][name]), name
+
+
+def test_settings_survive_their_file(tmp_path):
+    list(train(TINY, IMAGES, tmp_path))
+    _, meta = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert Settings.from_json(json.loads(json.dumps(meta["settings"]))) == TINY
+    other = Settings(unet=TINY.unet, steps=7)
+    with pytest.raises(ValueError, match="made with other settings"):
+        next(train(other, IMAGES, tmp_path))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    bad = IMAGES.clone()
+    bad[:] = torch.inf
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        next(train(TINY, bad, tmp_path))
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    checkpoint.save(path, {"net": {"w": torch.ones(3)}}, {"step": 1})
+    assert not (tmp_path / "x.safetensors.part").exists()
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoint.load(path)
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.ones(3)}, path)
+    with pytest.raises(ValueError, match="is not a ddim-edu-1 checkpoint"):
+        checkpoint.load(path)
