@@ -47,7 +47,7 @@ def check(
         raise AssertionError(
             f"{paper}: {claim}: error {worst:.3g} exceeds {tol:.3g}"
         )
-    _say(paper, claim, f"error < {tol:.2g}" if tol else "exact")
+    _say(paper, claim, f"error < {_short(tol)}" if tol else "exact")
 
 
 def check_above(
@@ -73,7 +73,7 @@ def check_above(
             f"{paper}: {claim}: {quantity} {least:.3g} is not above "
             f"{bound:.3g}"
         )
-    _say(paper, claim, f"{quantity} > {bound:.2g}")
+    _say(paper, claim, f"{quantity} > {_short(bound)}")
 
 
 def check_raises(
@@ -104,7 +104,7 @@ def attempt(
     answer: Any,
     error_of: Callable[[Any], float | Tensor],
     tol: float,
-) -> bool:
+) -> None:
     """Mark an answer to an exercise; never raises, so the chapter runs on.
 
     ``error_of(answer)`` measures the answer against a law, not against a
@@ -113,19 +113,20 @@ def attempt(
     """
     name = f"Exercise {exercise}"
     if answer is ...:
-        return _not_yet(name)
+        _not_yet(name)
+        return
     try:
         worst = _largest(error_of(answer))
     except Exception as error:
         if "ellipsis" in str(error):
-            return _not_yet(name)
-        print(f"❌ {name}: {type(error).__name__}: {error}")
-        return False
+            _not_yet(name)
+        else:
+            print(f"❌ {name}: {type(error).__name__}: {error}")
+        return
     if not worst <= tol:
-        print(f"❌ {name}: not yet; error {worst:.2g}, allowed {tol:.2g}")
-        return False
-    print(f"✅ {name}: right · error < {tol:.2g}")
-    return True
+        print(f"❌ {name}: not yet; error {worst:.2g}, allowed {_short(tol)}")
+    else:
+        print(f"✅ {name}: right · error < {_short(tol)}")
 
 
 def _largest(error: float | Tensor) -> float:
@@ -135,9 +136,15 @@ def _largest(error: float | Tensor) -> float:
     return float(error.abs().max())  # NaN if any entry is
 
 
-def _not_yet(name: str) -> bool:
+def _short(bound: float) -> str:
+    """1e-12, 0.0123, 100: three digits, and whole numbers as they are."""
+    if bound == int(bound) and abs(bound) < 1e6:
+        return str(int(bound))
+    return f"{bound:.3g}"
+
+
+def _not_yet(name: str) -> None:
     print(f"✏️ {name}: not answered yet")
-    return False
 
 
 def _say(paper: str, claim: str, bound: str) -> None:

@@ -87,12 +87,13 @@ def sample_discrete(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Run the reverse process from one-hot ``x_T`` (B, K) to x_0 (B, K).
+    """Run the reverse process from one-hot ``x_T`` (B, ..., K) to x_0.
 
     Parameters
     ----------
     f
-        ``f(x_t, t)``: probabilities of x_0 given x_t, (B, K).
+        ``f(x_t, t)``: probabilities of x_0 given x_t, shaped like x_t. Where
+        a sample has several symbols, each is drawn on its own.
     scale
         sigma as a share of its bound, in [0, 1]. At 1 a step never draws
         afresh: it keeps x_t or takes what f proposes.
@@ -107,6 +108,7 @@ def sample_discrete(
             raise ValueError(f"f is not finite at t = {int(tau[i])}")
         sigma = scale * cat_sigma_max(a_t[i], a_s[i])
         p = cat_posterior(x, guess, a_t[i], a_s[i], sigma)
-        k = torch.multinomial(p.cpu(), 1, generator=generator)[:, 0]
-        x = torch.nn.functional.one_hot(k, p.shape[-1]).to(x)
+        flat = p.reshape(-1, p.shape[-1]).cpu()  # one row a symbol
+        k = torch.multinomial(flat, 1, generator=generator)[:, 0]
+        x = torch.nn.functional.one_hot(k, p.shape[-1]).view(x.shape).to(x)
     return x
