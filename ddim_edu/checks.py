@@ -47,7 +47,7 @@ def check(
         raise AssertionError(
             f"{paper}: {claim}: error {worst:.3g} exceeds {tol:.3g}"
         )
-    _say(paper, claim, f"error < {_short(tol)}" if tol else "exact")
+    _say(paper, claim, _within(tol))
 
 
 def check_above(
@@ -126,7 +126,7 @@ def attempt(
     if not worst <= tol:
         print(f"❌ {name}: not yet; error {worst:.2g}, allowed {_short(tol)}")
     else:
-        print(f"✅ {name}: right · error < {_short(tol)}")
+        print(f"✅ {name}: right · {_within(tol)}")
 
 
 def _largest(error: float | Tensor) -> float:
@@ -134,6 +134,10 @@ def _largest(error: float | Tensor) -> float:
     if error.numel() == 0:
         raise ValueError("nothing was compared (an empty tensor)")
     return float(error.abs().max())  # NaN if any entry is
+
+
+def _within(tol: float) -> str:
+    return f"error < {_short(tol)}" if tol else "exact"
 
 
 def _short(bound: float) -> str:

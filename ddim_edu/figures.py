@@ -109,7 +109,9 @@ def image_grid(
         figsize=(page.shape[1] / w * cell, page.shape[0] / h * cell)
     )
     ax = fig.add_axes((0, 0, 1, 1))
-    ax.imshow(page.numpy(), vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(
+        page.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
     ax.grid(False)
     for side in ax.spines.values():
         side.set_visible(False)

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import checkpoint
 from .data import fashion_mnist
 from .schedule import Schedule
 from .unet import UNet, UNetConfig
+from .velocity import v_loss
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,6 @@ def draw(
     t = torch.randint(1, T + 1, (settings.batch,), generator=g)
     x_0 = images[index]
     return x_0, t, torch.randn(x_0.shape, generator=g)
-
-
-def v_loss(
-    net: nn.Module, schedule: Schedule, x_0: Tensor, t: Tensor, eps: Tensor
-) -> Tensor:
-    """|F(x_t, t) - v|^2, mean over all values."""
-    alpha = schedule.alpha.to(x_0.device)[t].view(-1, *[1] * (x_0.ndim - 1))
-    signal, noise = alpha.sqrt().to(x_0), (1 - alpha).sqrt().to(x_0)
-    x_t = signal * x_0 + noise * eps
-    v = signal * eps - noise * x_0
-    return (net(x_t, t).to(v) - v).square().mean()
 
 
 def train(

@@ -14,36 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .oracle import EpsModel
-from .schedule import Schedule
-
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What fixes the architecture.
+    """What fixes the architecture."""
 
-    Parameters
-    ----------
-    image_channels
-        1 for grey, 3 for colour.
-    channels
-        Width at each resolution; the picture halves from one to the next.
-    blocks
-        Residual blocks a resolution on the way down (one more on the way up).
-    attention
-        Where each of the blocks is followed by self-attention.
-    groups
-        Groups of every GroupNorm; must divide every width.
-    dropout
-        In each residual block, while training.
-    """
-
-    image_channels: int = 1
-    channels: tuple[int, ...] = (32, 64, 96)
-    blocks: int = 1
-    attention: tuple[bool, ...] = (False, False, True)
-    groups: int = 8
-    dropout: float = 0.0
+    image_channels: int = 1  # 3 for colour
+    channels: tuple[int, ...] = (32, 64, 96)  # width at each resolution
+    blocks: int = 1  # residual blocks a resolution, one more on the way up
+    attention: tuple[bool, ...] = (False, False, True)  # after its blocks?
+    groups: int = 8  # of every GroupNorm; must divide every width
+    dropout: float = 0.0  # in each residual block, while training
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -209,19 +190,3 @@ def embed_time(t: Tensor, width: int) -> Tensor:
     freq = torch.exp(rate * torch.arange(half, device=t.device))
     angle = t[:, None].float() * freq  # (B, half)
     return torch.cat([angle.sin(), angle.cos()], dim=1)
-
-
-def eps_from_v(net: nn.Module, schedule: Schedule) -> EpsModel:
-    """Turn a network F that predicts v into a noise predictor.
-
-    v = sqrt(alpha_t) eps - sqrt(1 - alpha_t) x_0, so that
-    eps(x, t) = sqrt(alpha_t) F(x, t) + sqrt(1 - alpha_t) x. Near t = T, where
-    x_t is nearly all noise, F's error is scaled down instead of up.
-    """
-
-    def eps_model(x_t: Tensor, t: Tensor) -> Tensor:
-        a = schedule.alpha.to(x_t.device)[t].view(-1, *[1] * (x_t.ndim - 1))
-        signal, noise = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
-        return signal * net(x_t, t) + noise * x_t
-
-    return eps_model

@@ -12,9 +12,7 @@ from .oracle import GaussianMixture
 def bumps() -> GaussianMixture:
     """Three bumps on a line (d = 1): unequal in place, width and weight."""
     return GaussianMixture(
-        torch.tensor([[-1.3], [0.1], [1.2]]),
-        torch.tensor([0.2, 0.1, 0.3]),
-        torch.tensor([0.3, 0.2, 0.5]),
+        [[-1.3], [0.1], [1.2]], [0.2, 0.1, 0.3], [0.3, 0.2, 0.5]
     )
 
 
@@ -29,6 +27,6 @@ def ring(modes: int = 8, std: float = 0.1) -> GaussianMixture:
     angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
     return GaussianMixture(
         math.sqrt(2) * torch.stack([angle.cos(), angle.sin()], dim=1),
-        torch.full((modes,), std),
-        torch.ones(modes),
+        [std] * modes,
+        [1.0] * modes,
     )

@@ -13,7 +13,7 @@ from ddim_edu import GaussianMixture, Schedule
 
 # The same examples on each machine and on each run, none kept on disk.
 settings.register_profile(
-    "laws", deadline=None, derandomize=True, database=None, max_examples=50
+    "laws", deadline=None, derandomize=True, database=None, max_examples=30
 )
 settings.load_profile("laws")
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from claims import Claim, parse
+from paper_map import ITEMS, named
 from test_house import BOOK, NOTEBOOKS, ROOT, cells, texts
 
 # elements without an end tag, which must not be pushed
@@ -67,7 +68,8 @@ def site(tmp_path_factory):
         capture_output=True,
         text=True,
     )
-    assert run.returncode == 0, run.stderr
+    if run.returncode:
+        pytest.fail(f"the book has warnings:\n{run.stderr}", pytrace=False)
     return (out / "_build" / "html").resolve()
 
 
@@ -121,14 +123,35 @@ def test_nothing_is_left_unrendered(site, pages):
     )
 
 
-def test_the_claims_page_lists_every_check(site, pages):
-    printed = [
+def printed_claims() -> list[str]:
+    return [
         line
         for path in NOTEBOOKS
         for cell in cells(path, "code")
         for line in texts(cell).get("stdout", "").splitlines()
         if line.startswith("✅ ") and not line.startswith("✅ Exercise")
     ]
+
+
+def test_every_numbered_item_of_the_paper_is_checked():
+    numbers = [item for item in ITEMS if item.startswith("Eq. ")]
+    assert set(numbers) == {f"Eq. {n}" for n in range(1, 68)}
+    assert {"Lemma 1", "Theorem 1", "Proposition 1"} < set(ITEMS)
+    checked = {
+        item for line in printed_claims() for item in named(parse(line).paper)
+    }
+    missing = [item for item in ITEMS if item not in checked]
+    assert not missing, f"no check names {', '.join(missing)}"
+
+
+def test_a_check_may_name_several_items():
+    assert named("Eq. 30-32, 35") == ["Eq. 30", "Eq. 31", "Eq. 32", "Eq. 35"]
+    assert named("Prop. 1") == ["Proposition 1"]
+    assert named("Sec. 4.2") == []
+
+
+def test_the_claims_page_lists_every_check(site, pages):
+    printed = printed_claims()
     page = pages[site / "claims.html"]
     assert page.claims == len(printed)
     assert f"{len(printed)} claims" in "".join(page.prose)

@@ -16,18 +16,20 @@ from address import address, files, site, slug
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.name[0].isdigit()]
 PACKAGE = sorted((ROOT / "ddim_edu").glob("*.py"))
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 # A module imports only from rows above its own. What is above `figures` runs
 # where there is neither matplotlib nor a notebook.
 FLOORS = (
-    {"schedule", "unet"},
-    {"process", "oracle", "data", "pretrained"},
-    {"step", "paths", "worlds"},
+    {"schedule", "checkpoint"},
+    {"process", "oracle", "data"},
+    {"step", "paths", "worlds", "unet", "pretrained"},
     {"objective", "sampling", "discrete", "interpolation"},
     {"inversion", "ode"},
-    {"training", "evaluation"},
+    {"velocity", "evaluation"},
+    {"training"},
     {"checks"},
     {"figures"},
     {"explorers"},
@@ -44,6 +46,9 @@ if importlib.util.find_spec("ddim_edu") is None:  # on Colab: the package alone
 
 each_notebook = pytest.mark.parametrize(
     "path", NOTEBOOKS, ids=lambda path: path.stem
+)
+each_chapter = pytest.mark.parametrize(
+    "path", CHAPTERS, ids=lambda path: path.stem
 )
 each_module = pytest.mark.parametrize(
     "path", PACKAGE, ids=lambda path: path.stem
@@ -115,7 +120,7 @@ def test_the_readme_opens_every_chapter_on_colab():
     linked = re.findall(
         rf"{re.escape(start)}{branch}/book/([\w-]+)\.ipynb", read("README.md")
     )
-    chapters = [name for name in TOC if re.match(r"\d", name)]
+    chapters = [name for name in TOC if name[0].isdigit()]
     assert linked == chapters, "give README.md's table one row a chapter"
 
 
@@ -127,6 +132,13 @@ def test_one_version():
     todo = "set it in pyproject.toml, CITATION.cff and ddim_edu/__init__.py"
     assert str(citation["version"]) == version, todo
     assert ddim_edu.__version__ == version, todo
+
+
+def test_one_title():
+    title = yaml.safe_load(read("_config.yml"))["title"]
+    assert yaml.safe_load(read("CITATION.cff"))["title"] == title
+    for name in ("README.md", "book/index.md"):
+        assert read(name).startswith(f"# {title}\n"), f"{name}: '{title}'"
 
 
 def test_the_one_config_is_at_the_top():
@@ -161,11 +173,13 @@ def test_data_is_small_and_described():
     found = [p for p in (ROOT / "data").rglob("*") if p.is_file()]
     size = sum(p.stat().st_size for p in found)
     assert size < 25e6, f"data/ holds {size / 1e6:.1f} MB, the budget is 25"
+    card = ROOT / "data" / "README.md"
+    described = card.read_text("utf-8") if card.exists() else ""
     for path in found:
         if path.suffix in {".md", ".py"}:
             continue  # the cards, and the commands that made the files
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        assert digest in read("data/README.md"), (
+        assert digest in described, (
             f"{path.name}: its card in data/README.md must give "
             f"source, licence, command and SHA-256 {digest}"
         )
@@ -229,10 +243,11 @@ def test_the_api_page_shows_every_module():
 # The notebooks
 
 
-def test_the_toc_names_every_chapter_and_no_other():
-    chapters = {name for name in TOC if re.match(r"\d", name)}
-    assert chapters == {path.stem for path in NOTEBOOKS}, (
-        "book/_toc.yml and book/*.ipynb must hold the same chapters"
+def test_the_toc_names_every_page_and_no_other():
+    pages = [*BOOK.glob("*.ipynb"), *BOOK.glob("*.md")]
+    assert sorted(TOC) == sorted(path.stem for path in pages), (
+        "book/_toc.yml must name every page once (is a .md the text form of a "
+        "chapter? then delete it)"
     )
 
 
@@ -291,7 +306,7 @@ def test_claims_are_checked_not_printed(path):
         )
 
 
-@each_notebook
+@each_chapter
 def test_chapter_has_a_header(path):
     text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
     assert ":class: chapter" in text, "add the header box (CONTRIBUTING.md)"
@@ -334,7 +349,7 @@ def exercises(path: Path) -> list[dict]:
     return found
 
 
-@each_notebook
+@each_chapter
 def test_exercises_mark_themselves(path):
     found = exercises(path)
     assert len(found) >= 3, f"{len(found)} exercises: at least three"

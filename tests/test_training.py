@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ddim_edu import Schedule, checkpoint, noise_loss
-from ddim_edu.training import Settings, draw, learning_rate, train, v_loss
-from ddim_edu.unet import UNet, UNetConfig, eps_from_v
+from ddim_edu.training import Settings, draw, learning_rate, train
+from ddim_edu.unet import UNet, UNetConfig
+from ddim_edu.velocity import eps_from_v, v_loss
 
 pytest.importorskip("accelerate", reason="training needs accelerate")
 

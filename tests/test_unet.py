@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ddim_edu import Schedule
-from ddim_edu.unet import CIFAR10, UNet, UNetConfig, embed_time, eps_from_v
+from ddim_edu.unet import CIFAR10, UNet, UNetConfig, embed_time
+from ddim_edu.velocity import eps_from_v
 
 SMALL = UNetConfig(channels=(8, 16), attention=(False, True), groups=4)
 

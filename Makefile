@@ -1,0 +1,47 @@
+# A machine with make and Python 3.11 or newer needs nothing else: the first
+# target that wants it makes the environment in .venv.
+PYTHON ?= python3
+WORKERS ?= 2
+NB ?= $(wildcard book/*.ipynb)
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help book test lint execute address env clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+book: $(READY) ## build the book; any warning is an error
+	$(BIN)/jupyter-book build -W -n --keep-going book/
+	@echo "The book is there. Open $(CURDIR)/_build/html/index.html"
+
+test: $(READY) ## run every law and every chapter, compare stored outputs
+	$(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope $(ARGS)
+
+lint: $(READY) ## style and spelling, of notebooks too
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	@for nb in $(NB); do \
+	  $(BIN)/jupytext --quiet --to md:myst --output - $$nb \
+	  | $(BIN)/codespell - || { echo "in $$nb (lines of its text form)"; exit 1; }; \
+	done
+
+execute: $(READY) ## run chapters in place (NB=book/07-ddim-step.ipynb for one)
+	$(BIN)/python book/_ext/execute.py $(NB)
+
+address: ## carry the repository's address from pyproject.toml everywhere
+	$(PYTHON) book/_ext/address.py
+
+env: $(READY) ## make .venv and nothing else
+
+clean: ## remove what was built, but not .venv
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement requirements.txt
+	@touch $@

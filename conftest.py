@@ -1,0 +1,42 @@
+"""The environment of the chapters' kernels, and what nbval may overlook."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+# Kernels inherit it, from pytest here and from book/_ext/execute.py.
+KERNEL_ENV = {
+    # a fixed order of sets
+    "PYTHONHASHSEED": "0",
+    # figures go into the notebook, whatever the caller's MPLBACKEND says
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    # a live widget shows a line of text: its output can't be stored
+    "DDIM_EDU_STATIC": "1",
+    # threads that spin while they wait starve the kernel next door
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # the kernel imports this checkout, installed or not
+    "PYTHONPATH": os.pathsep.join(
+        [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ),
+}
+if "PYTEST_XDIST_WORKER" in os.environ:
+    KERNEL_ENV["OMP_NUM_THREADS"] = "1"  # the workers share the cores
+
+# Pictures are left out of the comparison: their last bit is the machine's.
+# In a slider they are text, so nbval has to be told.
+PICTURES = {
+    r"data:image/png;base64,[A-Za-z0-9+/=]+": "PICTURE",
+    r'"png":\[[^\]]*\]': '"png":[]',
+}
+
+
+def pytest_configure() -> None:
+    os.environ.update(KERNEL_ENV)
+
+
+def pytest_collectstart(collector) -> None:
+    if hasattr(collector, "sanitize_patterns"):  # a notebook, under nbval
+        collector.sanitize_patterns.update(PICTURES)
