@@ -128,3 +128,21 @@ def test_exact_reverse_process_returns_the_data(scale):
 def test_discrete_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("scale", "share"), [(0.0, 1 / 6), (1.0, 1 / 2)])
+def test_scale_says_how_often_a_symbol_stays(scale, share):
+    """From alpha = 0 to 0.5 with x_T = 1 and a predictor that says 0."""
+    seen, n = [], 20_000
+    one = torch.eye(3, dtype=torch.float64)
+
+    def f(x, t):
+        seen.append(x)
+        return one[0].expand(len(x), 3)
+
+    sample_discrete(
+        f, SCHEDULE, one[1].repeat(n, 1), torch.tensor([2, 4]), scale,
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    stayed = seen[1][:, 1].mean()
+    assert abs(stayed - share) < 4 * (share * (1 - share) / n) ** 0.5

@@ -24,7 +24,7 @@ from ddim_edu import (
     tau_linear,
     tau_quadratic,
 )
-from ddim_edu.ode import METHODS
+from ddim_edu.ode import METHODS, ab2_step, dpm2m_step
 
 SCHEDULE = Schedule.linear()
 M, V = 0.3, 0.25**2
@@ -160,3 +160,31 @@ def test_every_method_is_exact_where_x0_hat_is_constant(method):
 def test_ode_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call(lambda x, t: x)
+
+
+def test_ab2_is_exact_for_slopes_linear_in_sigma():
+    """Also for unequal steps, where the textbook weights are not."""
+
+    def slope(sigma):
+        return torch.tensor(2.0 - 3.0 * sigma, dtype=torch.float64)
+
+    for before, now, then in ((5.0, 4.0, 1.0), (5.0, 2.0, 1.9), (3.0, 2.0, 0)):
+        got = ab2_step(
+            torch.zeros(()), slope(now), slope(before), now, then, before
+        )
+        want = 2 * (then - now) - 1.5 * (then**2 - now**2)
+        assert abs(float(got) - want) < 1e-14
+
+
+def test_dpm2m_reads_x0_half_way_in_log_sigma():
+    """From two points of a line in log sigma, the line's value there."""
+
+    def x0(sigma):
+        return torch.tensor(0.3 + 0.7 * math.log(sigma), dtype=torch.float64)
+
+    for before, now, then in ((9.0, 3.0, 2.0), (9.0, 8.0, 1.0)):
+        xbar = torch.tensor(1.5, dtype=torch.float64)
+        got = dpm2m_step(xbar, x0(now), x0(before), now, then, before)
+        middle = x0(math.sqrt(now * then))
+        want = then / now * xbar + (1 - then / now) * middle
+        assert abs(float(got - want)) < 1e-14
