@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ def check_above(
     """
     if not math.isfinite(bound):
         raise ValueError(f"bound must be finite, got {bound!r}")
-    value = torch.as_tensor(value)
+    value = torch.as_tensor(value, dtype=torch.float64)
     if value.numel() == 0:
         raise ValueError(f"{claim}: nothing was compared (an empty tensor)")
     least = float(value.min())
@@ -73,7 +74,7 @@ def check_above(
             f"{paper}: {claim}: {quantity} {least:.3g} is not above "
             f"{bound:.3g}"
         )
-    _say(paper, claim, f"{quantity} > {_short(bound)}")
+    _say(paper, claim, f"{quantity} > {_short(bound, ROUND_FLOOR)}")
 
 
 def check_raises(
@@ -130,7 +131,7 @@ def attempt(
 
 
 def _largest(error: float | Tensor) -> float:
-    error = torch.as_tensor(error)
+    error = torch.as_tensor(error, dtype=torch.float64)
     if error.numel() == 0:
         raise ValueError("nothing was compared (an empty tensor)")
     return float(error.abs().max())  # NaN if any entry is
@@ -140,11 +141,10 @@ def _within(tol: float) -> str:
     return f"error < {_short(tol)}" if tol else "exact"
 
 
-def _short(bound: float) -> str:
-    """1e-12, 0.0123, 100: three digits, and whole numbers as they are."""
-    if bound == int(bound) and abs(bound) < 1e6:
-        return str(int(bound))
-    return f"{bound:.3g}"
+def _short(bound: float, rounding: str = ROUND_CEILING) -> str:
+    """Three digits at most, rounded so that no more is claimed than held."""
+    short = Context(prec=3, rounding=rounding).create_decimal(repr(bound))
+    return f"{float(short):g}"
 
 
 def _not_yet(name: str) -> None:

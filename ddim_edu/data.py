@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -88,8 +90,7 @@ def fashion_mnist(
     if split not in FILES:
         raise ValueError(f'split must be "train" or "test", got {split!r}')
     if split == "test" and folder is None:
-        with np.load(data_dir() / SHIPPED, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"]
+        images, labels = _read_npz(data_dir() / SHIPPED)
     else:
         images, labels = _originals(split, folder)
     _verify(f"{split}-images", images)
@@ -127,12 +128,20 @@ def _fetch(name: str, md5: str) -> Path:
         ) from error
 
 
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return file["images"], file["labels"]
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
 def _read_idx(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     out = []
     for path, header in zip(paths, (16, 8), strict=True):
         try:
             raw = gzip.decompress(path.read_bytes())
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
         out.append(np.frombuffer(raw, np.uint8, offset=min(header, len(raw))))
     if len(out[0]) % 784:

@@ -81,8 +81,7 @@ def explore(
         "text": [text(value) for value in values],
         "ms": interval_ms,
     }
-    # "</" would close the script element early
-    packed = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    packed = _json(data)
     uid = f"ddim-{name}"
     return HTML(
         f'<div class="ddim-frames" id="{html.escape(uid)}"'
@@ -94,7 +93,7 @@ def explore(
         f'<input type="range" min="0" max="{len(values) - 1}" '
         f'value="{start}"></label> <output></output></div>'
         f'<script type="application/json" class="ddim-data">{packed}</script>'
-        f"<script>{_SCRIPT % json.dumps(uid)}</script></div>"
+        f"<script>{_SCRIPT % _json(uid)}</script></div>"
     )
 
 
@@ -121,6 +120,11 @@ def live(draw: Callable[..., Figure], **controls: Any) -> Any:
 def _img(picture: bytes) -> str:
     data = base64.b64encode(picture).decode()
     return f'<img alt="" src="data:image/png;base64,{data}">'
+
+
+def _json(value: Any) -> str:
+    """JSON for the inside of a script element, where "<" could end it."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _quantise(picture: bytes, colours: int) -> bytes:

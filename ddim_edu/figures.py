@@ -101,9 +101,15 @@ def image_grid(
 
     ``scale`` is the size of one image in units of 0.75 inch.
     """
+    if len(images) == 0:
+        raise ValueError(f"nothing to draw: images {tuple(images.shape)}")
     h, w = images.shape[-2:]
     pad = 2
     page = sheet(images, columns, pad)
+    rows = -(-len(images) // columns)
+    for labels, n in ((row_labels, rows), (column_labels, columns)):
+        if labels is not None and len(labels) != n:
+            raise ValueError(f"{len(labels)} labels for {n} rows or columns")
     cell = 0.75 * scale
     fig = plt.figure(
         figsize=(page.shape[1] / w * cell, page.shape[0] / h * cell)
@@ -115,13 +121,10 @@ def image_grid(
     ax.grid(False)
     for side in ax.spines.values():
         side.set_visible(False)
-    rows = -(-len(images) // columns)
     for axis, labels, n, step in (
         (ax.yaxis, row_labels, rows, h + pad),
         (ax.xaxis, column_labels, columns, w + pad),
     ):
-        if labels is not None and len(labels) != n:
-            raise ValueError(f"{len(labels)} labels for {n} rows or columns")
         ends = [i * step + (step - pad) / 2 - 0.5 for i in range(n)]
         axis.set_ticks(ends if labels else [], labels or [])
     ax.xaxis.tick_top()

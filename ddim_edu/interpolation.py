@@ -50,7 +50,8 @@ def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
 
     sin = theta.sin()
     safe = torch.where(sin.abs() < PARALLEL, torch.ones_like(sin), sin)
-    arc = (((1 - w) * theta).sin() * p + (w * theta).sin() * q) / safe
+    # quotients first: at the ends they are 1 and 0, and the ends come back
+    arc = ((1 - w) * theta).sin() / safe * p + (w * theta).sin() / safe * q
     line = (1 - w) * p + w * q
     norm = (1 - w) * p_norm + w * q_norm
     turn = torch.pi * w

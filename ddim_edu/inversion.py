@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from .oracle import EpsModel
-from .sampling import ask, sample
+from .sampling import (
+    answer,
+    ask,
+    check_arrived,
+    check_state,
+    finite,
+    sample,
+)
 from .schedule import Schedule
 from .step import Step, steps
 
@@ -48,14 +55,14 @@ def encode(
         raise ValueError(
             f'at must be "current", "target" or "fixed_point", got {at!r}'
         )
-    x = x_0.clone()
+    x = check_state(x_0).clone()
     for step in reversed(steps(schedule, tau)):
         time = max(step.s, 1) if at == "current" else step.t
         x_t = (x - step.B * ask(eps_model, x, time)) / step.A
         if at == "fixed_point":
             x_t = _solve(eps_model, x, x_t, step)
         x = x_t
-    return x
+    return check_arrived(x, int(tau[-1]))
 
 
 def reconstruct(
@@ -74,18 +81,24 @@ def reconstruct(
 def _solve(
     eps_model: EpsModel, x_s: Tensor, x_t: Tensor, step: Step
 ) -> Tensor:
-    """Iterate x_t <- (x_s - B eps(x_t, t)) / A until it stands still."""
-    still = 8 * torch.finfo(x_t.dtype).eps
+    """Iterate x_t <- (x_s - B eps(x_t, t)) / A until it stands still.
+
+    A x_t + B eps(x_t, t) misses x_s by A times the last move, which is what
+    must be small: a move that looks small is not where A is large.
+    """
+    still, miss = 8 * torch.finfo(x_t.dtype).eps, float("inf")
     for _ in range(SWEEPS):
-        new = (x_s - step.B * ask(eps_model, x_t, step.t)) / step.A
-        change = float((new - x_t).abs().max())
+        new = (x_s - step.B * answer(eps_model, x_t, step.t)) / step.A
+        if not finite(new):
+            break  # it runs away; what is left is the last finite state
+        miss = step.A * float((new - x_t).abs().max())
         x_t = new
-        if change <= still * max(1.0, float(new.abs().max())):
+        if miss <= still * max(1.0, float(x_t.abs().max())):
             return x_t
     warnings.warn(
-        f"fixed point not reached at t = {step.t}: after {SWEEPS} sweeps the "
-        f"state still moves by {change:.1e}",
+        f"fixed point not reached at t = {step.t}: decoding this step would "
+        f"miss by {miss:.1e}",
         RuntimeWarning,
-        stacklevel=3,
+        stacklevel=4,  # past encode and its no_grad
     )
     return x_t

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from .oracle import EpsModel
-from .process import diffuse, posterior_coefficients, step_levels
+from .process import (
+    check_sigma,
+    diffuse,
+    posterior_coefficients,
+    step_levels,
+)
 from .schedule import Schedule
 from .step import predict_x0
 
@@ -140,10 +145,7 @@ def _levels_and_sigma(
     schedule: Schedule, tau: Tensor, sigma: Tensor
 ) -> tuple[Tensor, Tensor]:
     levels = step_levels(schedule, tau)
-    if sigma.shape != tau.shape:
-        raise ValueError(
-            f"sigma has shape {tuple(sigma.shape)}, tau {tuple(tau.shape)}"
-        )
+    check_sigma(sigma, tau)
     if not (sigma > 0).all():
         i = int((~(sigma > 0)).nonzero()[0])
         raise ValueError(

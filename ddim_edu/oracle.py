@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .schedule import Schedule
+from .schedule import Schedule, check_level
 
 EpsModel = Callable[[Tensor, Tensor], Tensor]
 
@@ -75,7 +75,7 @@ class GaussianMixture:
 
 def diffused(mixture: GaussianMixture, alpha_t: float) -> GaussianMixture:
     """The marginal q_t: what Eq. 4 makes of a mixture is again a mixture."""
-    alpha_t = float(alpha_t)
+    alpha_t = check_level(alpha_t, "alpha_t")
     return GaussianMixture(
         math.sqrt(alpha_t) * mixture.means,
         (alpha_t * mixture.stds**2 + 1 - alpha_t).sqrt(),
@@ -86,7 +86,11 @@ def diffused(mixture: GaussianMixture, alpha_t: float) -> GaussianMixture:
 def log_density(mixture: GaussianMixture, x: Tensor) -> Tensor:
     """log of the mixture's density at ``x`` (B, d), shape (B,), float64."""
     m, s, w = mixture.means, mixture.stds, mixture.weights
-    d = x.shape[1]
+    d = m.shape[1]
+    if x.ndim != 2 or x.shape[1] != d:
+        raise ValueError(f"x must be (B, {d}), got {tuple(x.shape)}")
+    if not (s > 0).all():
+        raise ValueError("a bump of std 0 is a point and has no density")
     r2 = ((x.double()[:, None] - m) ** 2).sum(-1)  # (B, K)
     log_n = -r2 / (2 * s**2) - d / 2 * torch.log(2 * math.pi * s**2)
     return torch.logsumexp(w.log() + log_n, dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .process import (
+    check_sigma,
     diffuse,
     posterior_coefficients,
     posterior_mean,
@@ -28,10 +29,7 @@ def simulate(
     Yields ``(t, x_t)`` for t = tau_S, ..., tau_1, each x_t shaped like x_0.
     """
     a_t, a_s = step_levels(schedule, tau)
-    if sigma.shape != tau.shape:
-        raise ValueError(
-            f"sigma has shape {tuple(sigma.shape)}, tau {tuple(tau.shape)}"
-        )
+    check_sigma(sigma, tau)
 
     def noise() -> Tensor:
         device = generator.device if generator else "cpu"
@@ -54,6 +52,7 @@ def joint_covariance(schedule: Schedule, tau: Tensor, sigma: Tensor) -> Tensor:
     Lemma 1 fixes the diagonal at 1 - alpha_t; sigma decides all the rest.
     """
     a_t, a_s = step_levels(schedule, tau)
+    check_sigma(sigma, tau)
     S = len(tau)
     cov = torch.diag(1 - a_t)
     for i in range(S - 1, 0, -1):

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from .schedule import Schedule, check_tau
+from .schedule import Schedule, check_level, check_tau
 
 ROUNDING = 1e-12  # a radicand may fall this far below 0 before it is an error
 
@@ -20,7 +20,7 @@ ROUNDING = 1e-12  # a radicand may fall this far below 0 before it is an error
 def diffuse(x_0: Tensor, alpha_t: float, eps: Tensor) -> Tensor:
     """x_t = sqrt(alpha_t) x_0 + sqrt(1 - alpha_t) eps (Eq. 4)."""
     _check_shapes(x_0=x_0, eps=eps)
-    alpha_t = _unit(alpha_t, "alpha_t")
+    alpha_t = check_level(alpha_t, "alpha_t")
     return math.sqrt(alpha_t) * x_0 + math.sqrt(1 - alpha_t) * eps
 
 
@@ -73,7 +73,10 @@ def direction_coefficient(
     alpha_t: float, alpha_s: float, sigma: float, step: str = "this step"
 ) -> float:
     """sqrt(1 - alpha_s - sigma^2), the weight of eps in Eq. 12, checked."""
-    alpha_t, alpha_s = _unit(alpha_t, "alpha_t"), _unit(alpha_s, "alpha_s")
+    alpha_t, alpha_s = (
+        check_level(alpha_t, "alpha_t"),
+        check_level(alpha_s, "alpha_s"),
+    )
     sigma = float(sigma)
     if not alpha_t < alpha_s:
         raise ValueError(
@@ -146,11 +149,13 @@ def step_levels(schedule: Schedule, tau: Tensor) -> tuple[Tensor, Tensor]:
     return schedule.alpha[tau], schedule.alpha[before]
 
 
-def _unit(alpha: float, name: str) -> float:
-    alpha = float(alpha)
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"{name} = {alpha!r} is outside [0, 1]")
-    return alpha
+def check_sigma(sigma: Tensor, tau: Tensor) -> Tensor:
+    """Return ``sigma`` if it has one entry a step, else say what it has."""
+    if sigma.shape != tau.shape:
+        raise ValueError(
+            f"sigma has shape {tuple(sigma.shape)}, tau {tuple(tau.shape)}"
+        )
+    return sigma
 
 
 def _check_shapes(**named: Tensor) -> None:

@@ -64,13 +64,13 @@ def sample(
     """
     plan = steps(schedule, tau, eta, variance)
     draw = _noise_source(x_T, generator, seeds)
-    x = x_T.clone()
+    x = check_state(x_T).clone()
     for step in plan:
         eps = ask(eps_model, x, step.t)
         x.mul_(step.A).add_(eps, alpha=step.B)
         if step.noise:
             x.add_(draw(), alpha=step.noise)
-    return x
+    return check_arrived(x, 0)
 
 
 def trajectory(
@@ -91,7 +91,7 @@ def trajectory(
     """
     plan = steps(schedule, tau, eta, variance)
     draw = _noise_source(x_T, generator, seeds)
-    return _walk(eps_model, schedule, x_T, plan, draw)
+    return _walk(eps_model, schedule, check_state(x_T), plan, draw)
 
 
 @torch.no_grad()
@@ -108,11 +108,22 @@ def _walk(
         x = (x * step.A).add_(eps, alpha=step.B)
         if step.noise:
             x.add_(draw(), alpha=step.noise)
-    yield 0, x, x
+    yield 0, check_arrived(x, 0), x
 
 
 def ask(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
-    """The predictor's answer at time t, checked."""
+    """The predictor's answer at time t, like x, checked to be finite."""
+    eps = answer(eps_model, x, t)
+    if not finite(eps):
+        check_arrived(x, t)  # was it the state's fault?
+        raise ValueError(
+            f"at t = {t} the predictor returned a value that is not finite"
+        )
+    return eps
+
+
+def answer(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
+    """The predictor's answer at time t, in the state's shape and dtype."""
     eps = eps_model(x, torch.full((len(x),), t, device=x.device))
     if not isinstance(eps, Tensor) or eps.shape != x.shape:
         got = tuple(eps.shape) if isinstance(eps, Tensor) else type(eps)
@@ -120,27 +131,44 @@ def ask(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
             f"at t = {t} the predictor returned {got} for a state of shape "
             f"{tuple(x.shape)}"
         )
-    # A sum is not finite if any term is not: one cheap pass, and the exact
-    # question only when it fails (a sum of finite numbers can overflow).
-    if not math.isfinite(eps.sum(dtype=torch.float32)):
-        if not torch.isfinite(eps).all():
-            raise ValueError(
-                f"at t = {t} the predictor returned a value that is not finite"
-            )
+    eps = eps.to(x.dtype)
     if eps.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
         eps = eps.clone()  # the state is about to be overwritten
     return eps
+
+
+def finite(x: Tensor) -> bool:
+    # A sum is not finite if any term is not: one cheap pass, and the exact
+    # question only when it fails (a sum of finite numbers can overflow).
+    return math.isfinite(x.sum(dtype=torch.float32)) or bool(
+        torch.isfinite(x).all()
+    )
+
+
+def check_arrived(x: Tensor, t: int) -> Tensor:
+    """Return the state if it is finite, else say at which t it is not."""
+    if not finite(x):
+        raise ValueError(
+            f"the state is not finite at t = {t}; {x.dtype} ends at "
+            f"{torch.finfo(x.dtype).max:.3g}"
+        )
+    return x
+
+
+def check_state(x: Tensor) -> Tensor:
+    """Return ``x`` if it can be a state (B, ...), else say what it is."""
+    if not x.is_floating_point() or x.ndim < 1:
+        raise ValueError(
+            "the state must be floating point of shape (B, ...), got "
+            f"{x.dtype} of shape {tuple(x.shape)}"
+        )
+    return x
 
 
 def _noise_source(
     x: Tensor, generator: torch.Generator | None, seeds: Sequence[int] | None
 ) -> Callable[[], Tensor]:
     """A function that draws noise like x, on the CPU unless told otherwise."""
-    if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(
-            f"the state must be floating point of shape (B, ...), got "
-            f"{x.dtype} of shape {tuple(x.shape)}"
-        )
     if seeds is None:
         device = generator.device if generator else "cpu"
         return lambda: torch.randn(

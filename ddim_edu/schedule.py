@@ -35,10 +35,12 @@ class Schedule:
 
     def __post_init__(self) -> None:
         alpha = self.alpha
+        wanted = "alpha must be float64 of shape (T+1,) with T >= 1"
+        if not isinstance(alpha, Tensor):
+            raise ValueError(f"{wanted}, got a {type(alpha).__name__}")
         if alpha.dtype != torch.float64 or alpha.ndim != 1 or len(alpha) < 2:
             raise ValueError(
-                "alpha must be float64 of shape (T+1,) with T >= 1, got "
-                f"{alpha.dtype} of shape {tuple(alpha.shape)}"
+                f"{wanted}, got {alpha.dtype} of shape {tuple(alpha.shape)}"
             )
         if not torch.isfinite(alpha).all():
             t = int((~torch.isfinite(alpha)).nonzero()[0])
@@ -68,13 +70,13 @@ class Schedule:
     @classmethod
     def from_alpha_bar(cls, alpha_bar: Tensor) -> Schedule:
         """Prepend alpha_0 = 1 to DDPM's table ``alpha_bar``, shape (T,)."""
-        alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64).cpu()
+        alpha_bar = _table(alpha_bar, "alpha_bar")
         return cls(torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar]))
 
     @classmethod
     def from_betas(cls, betas: Tensor) -> Schedule:
         """Multiply up 1 - beta_t, DDPM's own alpha_t; ``betas`` (T,)."""
-        betas = torch.as_tensor(betas, dtype=torch.float64)
+        betas = _table(betas, "betas")
         bad = (~((betas > 0) & (betas <= 1))).nonzero()
         if len(bad):
             t = int(bad[0]) + 1
@@ -148,6 +150,23 @@ def check_tau(tau: Tensor, T: int) -> Tensor:
             f"{int(tau[i])}"
         )
     return tau
+
+
+def check_level(alpha: float, name: str) -> float:
+    """Return ``alpha`` as a float if it lies in [0, 1], else say its name."""
+    alpha = float(alpha)
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"{name} = {alpha!r} is outside [0, 1]")
+    return alpha
+
+
+def _table(values: Tensor, name: str) -> Tensor:
+    values = torch.as_tensor(values, dtype=torch.float64).cpu()
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name} must have shape (T,), got {tuple(values.shape)}"
+        )
+    return values
 
 
 def _check_T(T: int) -> None:
