@@ -83,6 +83,7 @@ WRONG = {
         r"\(1, 1\)",
     ),
     "linear without a level": (lambda: d.Schedule.linear(0), "T .*>= 1.*0"),
+    "linear of bool": (lambda: d.Schedule.linear(True), "T .*>= 1.*True"),
     "cosine of half a level": (lambda: d.Schedule.cosine(2.5), "T.*2.5"),
     # tau
     "no step": (lambda: d.tau_linear(1000, 0), r"1\.\.1000, got 0"),
@@ -166,8 +167,14 @@ WRONG = {
         lambda: d.sigma_eta(LINEAR, TAU, -0.1),
         r"eta must be finite and >= 0, got -0\.1",
     ),
-    "eta is NaN": (lambda: d.sigma_eta(LINEAR, TAU, math.nan), "eta.*nan"),
-    "eta is infinite": (lambda: d.sigma_eta(LINEAR, TAU, math.inf), "inf"),
+    "eta is NaN": (
+        lambda: d.sigma_eta(LINEAR, TAU, math.nan),
+        "eta must be finite.*nan",
+    ),
+    "eta is infinite": (
+        lambda: d.sigma_eta(LINEAR, TAU, math.inf),
+        "eta must be finite.*inf",
+    ),
     "eta beyond the bound": (
         lambda: d.sigma_eta(LINEAR, tau(500, 700, 1000), 1.05),
         r"eta = 1\.05.*step 2 \(t = 700\).*eta there is 1\.0\d+",

@@ -46,6 +46,9 @@ def test_the_ends_are_exact(dtype, seed):
     a, b = ends(seed, dtype=dtype)
     assert torch.equal(slerp(a, b, 0.0), a)
     assert torch.equal(slerp(a, b, 1.0), b)
+    for other in (a, -a):
+        assert torch.equal(slerp(a, other, 0.0), a)
+        assert torch.equal(slerp(a, other, 1.0), other)
 
 
 @given(SEED, WEIGHT)
@@ -125,6 +128,21 @@ def test_antiparallel_ends_go_around_with_their_norm(seed, w, scale):
     cos = (middle * a).sum(1) / norms(a) ** 2
     assert cos.abs().max() < 1e-14
     assert torch.equal(slerp(a, -scale * a, w), out)
+
+
+@given(st.integers(0, 3), st.sampled_from([-2.0, 1.0]), WEIGHT)
+def test_the_way_around_needs_no_luck_with_the_axes(axis, length, w):
+    a = torch.zeros(1, 4).double()
+    a[0, axis] = length
+    out = slerp(a, -a, w)
+    assert float(out.norm()) == pytest.approx(abs(length), rel=1e-14)
+
+
+@given(WEIGHT)
+def test_on_a_line_there_is_no_way_around_and_no_nan(w):
+    a = torch.tensor([[1.5]]).double()
+    out = slerp(a, -a, w)
+    assert out.isfinite().all() and float(out.abs()) <= 1.5
 
 
 @given(SEED, WEIGHT, st.floats(-8, -3))

@@ -51,6 +51,8 @@ def test_the_default_is_current():
     model, x_0 = gaussian_eps(LINEAR), normal(4, 2)
     default = encode(model, LINEAR, x_0, TAU)
     assert torch.equal(default, encode(model, LINEAR, x_0, TAU, at="current"))
+    again = reconstruct(model, LINEAR, x_0, TAU)
+    assert torch.equal(again, sample(model, LINEAR, default, TAU))
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,14 @@ def test_a_predictor_may_return_its_input(at):
     x_0 = normal(2, 3)
     expected = encode(lambda x, t: view(x, t).clone(), LINEAR, x_0, TAU, at=at)
     assert torch.equal(encode(view, LINEAR, x_0, TAU, at=at), expected)
+
+
+@EVERY
+def test_a_predictor_that_scribbles_does_not_reach_the_callers_data(at):
+    x_0 = normal(2, 3)
+    before = x_0.clone()
+    encode(lambda x, t: x.mul_(0.5), LINEAR, x_0, TAU, at=at)
+    assert torch.equal(x_0, before)
 
 
 def test_one_linear_step_in_closed_form():

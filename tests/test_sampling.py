@@ -210,6 +210,12 @@ def test_a_state_stays_on_its_device():
         )
         assert there.is_cuda
         assert torch.allclose(here, there.cpu(), rtol=0, atol=1e-12)
+    on_gpu = torch.Generator("cuda").manual_seed(0)
+    assert sample(
+        eps_model, LINEAR, x_T[:, :1].cuda(), TAU, 1.0, generator=on_gpu
+    ).is_cuda
+    table = LINEAR.alpha[1:].cuda()
+    assert torch.equal(Schedule.from_alpha_bar(table).alpha, LINEAR.alpha)
 
 
 def test_at_eta_0_no_random_number_is_drawn():
@@ -254,6 +260,17 @@ def test_a_seed_is_a_sample_whatever_its_batch(order, size):
         nothing, LINEAR, x_T[:1].expand(2, 2, 3), TAU, 1.0, seeds=[3, 3]
     )
     assert torch.equal(twins[0], twins[1])
+
+
+@DTYPES
+def test_a_seed_is_torchs_own_generator_in_the_states_dtype(dtype):
+    start, tau = torch.zeros(2, 9, dtype=dtype), torch.tensor([500, 600])
+    path = list(trajectory(nothing, LINEAR, start, tau, 1.0, seeds=[4, 8]))
+    z = torch.stack(
+        [torch.randn(9, generator=rng(seed), dtype=dtype) for seed in (4, 8)]
+    )
+    sigma = float(sigma_eta(LINEAR, tau, 1.0)[1])
+    assert torch.equal(path[1][1], start.add(z, alpha=sigma))
 
 
 @pytest.mark.parametrize("eta", [0.2, 0.5, 1.0])
@@ -356,6 +373,22 @@ def test_a_predictor_may_answer_in_one_buffer():
     expected = sample(model, LINEAR, x_T, TAU)
     assert torch.equal(sample(eps_model, LINEAR, x_T, TAU), expected)
     assert torch.equal(last(trajectory(eps_model, LINEAR, x_T, TAU)), expected)
+
+
+@pytest.mark.parametrize("run", [sample, trajectory])
+def test_a_predictor_that_scribbles_does_not_reach_the_callers_start(run):
+    x_T = normal(3, 2)
+    before = x_T.clone()
+    list(run(lambda x, t: x.mul_(0.5), LINEAR, x_T, TAU))
+    assert torch.equal(x_T, before)
+
+
+def test_the_first_state_of_a_trajectory_is_not_the_callers_own():
+    x_T = normal(3, 2)
+    before = x_T.clone()
+    _, x, _ = next(trajectory(nothing, LINEAR, x_T, TAU))
+    x.zero_()  # it is the reader's to keep, and to spoil
+    assert torch.equal(x_T, before)
 
 
 @pytest.mark.parametrize("layout", ["expanded", "transposed", "strided"])

@@ -43,12 +43,22 @@ class claims_table(nodes.General, nodes.Element):
     """Stands for the table until all chapters have been read."""
 
 
+def notebooks(env):
+    """The notebooks of the book, in reading order."""
+    for doc in env.external_site_map:
+        if env.doc2path(doc).endswith(".ipynb"):
+            yield doc
+
+
 class Claims(SphinxDirective):
+    """Leave ``stand_in`` in the page, to be filled when all are read."""
+
+    stand_in = claims_table
+
     def run(self):
-        for doc in self.env.external_site_map:
-            if self.env.doc2path(doc).endswith(".ipynb"):
-                self.env.note_dependency(self.env.doc2path(doc))
-        return [claims_table()]
+        for doc in notebooks(self.env):
+            self.env.note_dependency(self.env.doc2path(doc))
+        return [self.stand_in()]
 
 
 def stated(doctree):
@@ -95,9 +105,7 @@ def row(kind, *cells):
 def build(app, page):
     """How many claims there are, and the table: chapter, section, claims."""
     count, body = 0, nodes.tbody()
-    for doc in app.env.external_site_map:
-        if not app.env.doc2path(doc).endswith(".ipynb"):
-            continue
+    for doc in notebooks(app.env):
         last = None
         for claim, section in stated(app.env.get_doctree(doc)):
             if last is None:
@@ -120,9 +128,13 @@ def fill(app, doctree, page):
         count, table = build(app, page)
         total = nodes.paragraph(text=f"{count} claims, in reading order.")
         place.replace_self([total, table] if count else [total])
-        if next(table.findall(nodes.math), None):  # from a heading
-            domain = app.env.get_domain("math")
-            domain.data["has_equations"][page] = True  # loads MathJax
+        load_mathjax(app, page, table)
+
+
+def load_mathjax(app, page, table):
+    """Sphinx does so for a page's own formulas, not for borrowed headings."""
+    if next(table.findall(nodes.math), None):
+        app.env.get_domain("math").data["has_equations"][page] = True
 
 
 def setup(app):

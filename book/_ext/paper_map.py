@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 
-from claims import link, stated
+from claims import Claims, link, load_mathjax, notebooks, stated
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
 
 COLUMNS = ("Paper", "What it says", "Checked in")
 SECTIONS = {
@@ -121,20 +120,14 @@ class paper_map(nodes.General, nodes.Element):
     """Stands for the table until all chapters have been read."""
 
 
-class PaperMap(SphinxDirective):
-    def run(self):
-        for doc in self.env.external_site_map:
-            if self.env.doc2path(doc).endswith(".ipynb"):
-                self.env.note_dependency(self.env.doc2path(doc))
-        return [paper_map()]
+class PaperMap(Claims):
+    stand_in = paper_map
 
 
 def places(app):
     """From each item to the sections whose cells check it, in order."""
     found = {item: {} for item in ITEMS}
-    for doc in app.env.external_site_map:
-        if not app.env.doc2path(doc).endswith(".ipynb"):
-            continue
+    for doc in notebooks(app.env):
         for claim, section in stated(app.env.get_doctree(doc)):
             for item in named(claim.paper):
                 if item in found:
@@ -172,9 +165,7 @@ def fill(app, doctree, page):
     for place in list(doctree.findall(paper_map)):
         table = build(app, page)
         place.replace_self(table)
-        if next(table.findall(nodes.math), None):  # from a heading
-            domain = app.env.get_domain("math")
-            domain.data["has_equations"][page] = True  # loads MathJax
+        load_mathjax(app, page, table)
 
 
 def setup(app):
