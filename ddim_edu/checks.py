@@ -143,7 +143,7 @@ def _within(tol: float) -> str:
 
 def _short(bound: float, rounding: str = ROUND_CEILING) -> str:
     """Three digits at most, rounded so that no more is claimed than held."""
-    short = Context(prec=3, rounding=rounding).create_decimal(repr(bound))
+    short = Context(prec=3, rounding=rounding).create_decimal(repr(float(bound)))
     return f"{float(short):g}"
 
 

@@ -86,12 +86,13 @@ def trajectory(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Like `sample`, but yield ``(t, x_t, x0_hat)`` on the way.
 
-    For t = tau_S, ..., tau_1, and last ``(0, x_0, x_0)``. One state is held
-    at a time; what is yielded is yours to keep.
+    For t = tau_S, ..., tau_1, and last ``(0, x_0, x_0)``. Two states are
+    held at a time; what is yielded is yours to keep and to change.
     """
     plan = steps(schedule, tau, eta, variance)
     draw = _noise_source(x_T, generator, seeds)
-    return _walk(eps_model, schedule, check_state(x_T), plan, draw)
+    x = check_state(x_T).clone()
+    return _walk(eps_model, schedule, x, plan, draw)
 
 
 @torch.no_grad()
@@ -104,10 +105,12 @@ def _walk(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     for step in plan:
         eps = ask(eps_model, x, step.t)
-        yield step.t, x, predict_x0(x, eps, schedule.alpha[step.t])
-        x = (x * step.A).add_(eps, alpha=step.B)
+        # stepped before it is handed out: a reader may change what it gets
+        x_s = (x * step.A).add_(eps, alpha=step.B)
         if step.noise:
-            x.add_(draw(), alpha=step.noise)
+            x_s.add_(draw(), alpha=step.noise)
+        yield step.t, x, predict_x0(x, eps, schedule.alpha[step.t])
+        x = x_s
     yield 0, check_arrived(x, 0), x
 
 

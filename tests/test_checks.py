@@ -1,7 +1,10 @@
 """Laws of claims and exercises: they raise, and print one stable line."""
 
+import contextlib
+import io
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -50,9 +53,6 @@ def test_a_tolerance_that_admits_everything_is_refused(tol):
 
 @given(st.floats(1e-15, 1e3))
 def test_the_printed_bound_is_not_below_the_checked_one(tol):
-    import contextlib
-    import io
-
     with contextlib.redirect_stdout(io.StringIO()) as out:
         check("so", tol, tol)
     # a reader who takes the line at its word must not be told less
@@ -63,6 +63,17 @@ def test_the_printed_bound_is_not_below_the_checked_one(tol):
 def test_a_comparison_is_an_error_too(error, capsys):
     check("nothing differs", error, 0)
     assert capsys.readouterr().out.endswith("nothing differs · exact\n")
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, torch.tensor])
+def test_a_bound_may_come_from_a_computation(kind, capsys):
+    # five standard errors, say, straight from numpy or torch
+    check("so", 0.0, kind(0.5))
+    check_above("so", 1.0, kind(0.5))
+    attempt("1", 0.0, lambda a: a, kind(0.5))
+    assert [line[-3:] for line in capsys.readouterr().out.split("\n")] == [
+        "0.5", "0.5", "0.5", "",
+    ]  # fmt: skip
 
 
 def test_nothing_compared_is_no_claim():

@@ -214,6 +214,7 @@ def test_a_predictor_may_return_its_input(at):
 
 
 @EVERY
+@pytest.mark.filterwarnings("ignore:fixed point not reached")
 def test_a_predictor_that_scribbles_does_not_reach_the_callers_data(at):
     x_0 = normal(2, 3)
     before = x_0.clone()

@@ -383,12 +383,17 @@ def test_a_predictor_that_scribbles_does_not_reach_the_callers_start(run):
     assert torch.equal(x_T, before)
 
 
-def test_the_first_state_of_a_trajectory_is_not_the_callers_own():
+def test_a_reader_may_spoil_what_a_trajectory_yields():
+    # to clamp a state in place for a picture must not change the next one
     x_T = normal(3, 2)
     before = x_T.clone()
-    _, x, _ = next(trajectory(nothing, LINEAR, x_T, TAU))
-    x.zero_()  # it is the reader's to keep, and to spoil
+    arguments = (gaussian_eps(LINEAR), LINEAR, x_T, TAU)
+    for t, x, x0_hat in trajectory(*arguments):
+        if t > 0:
+            x.zero_()
+            x0_hat.zero_()
     assert torch.equal(x_T, before)
+    assert torch.equal(x, sample(*arguments))
 
 
 @pytest.mark.parametrize("layout", ["expanded", "transposed", "strided"])
