@@ -375,3 +375,12 @@ def test_exercises_mark_themselves(path):
             and "✅ Exercise" in texts(cell).get("stdout", "")
             for cell in exercise["solution"]
         ), f'{label}: its solution must end with check(..., paper="Exercise")'
+
+
+@each_notebook
+def test_no_maximum_swallows_nan(path):
+    for number, cell in enumerate(cells(path, "code"), 1):
+        assert "max(worst" not in cell["source"], (
+            f"code cell {number}: max(0.0, nan) is 0; collect the errors and "
+            "let check() or torch.max see them"
+        )
