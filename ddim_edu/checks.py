@@ -143,8 +143,8 @@ def _within(tol: float) -> str:
 
 def _short(bound: float, rounding: str = ROUND_CEILING) -> str:
     """Three digits at most, rounded so that no more is claimed than held."""
-    short = Context(prec=3, rounding=rounding).create_decimal(repr(float(bound)))
-    return f"{float(short):g}"
+    context = Context(prec=3, rounding=rounding)
+    return f"{float(context.create_decimal(repr(float(bound)))):g}"
 
 
 def _not_yet(name: str) -> None:

@@ -222,6 +222,29 @@ def test_a_predictor_that_scribbles_does_not_reach_the_callers_data(at):
     assert torch.equal(x_0, before)
 
 
+def test_a_code_that_leaves_its_dtype_is_named_with_its_time():
+    # the step from 0 to 1000 asks for 157 eps, and fp16 ends at 65504
+    with pytest.raises(ValueError, match="state is not finite at t = 1000;"):
+        encode(
+            lambda x, t: torch.full_like(x, 6e4),
+            LINEAR, torch.zeros(1, 1).half(), torch.tensor([1000]),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e6])
+def test_rounding_is_no_reason_to_warn(scale):
+    # a contraction that swings from side to side ends in a swing of a unit
+    # in the last place, of latents of any size: around 0 and around 10^6
+    offset = normal(500, 4)
+    a_t, _ = step_levels(LINEAR, torch.tensor([300]))
+    x_0 = normal(500, 4, seed=1) * scale - ((1 - a_t) / a_t).sqrt() * offset
+    x_T = encode(
+        lambda x, t: offset - 0.4 * x,
+        LINEAR, x_0, torch.tensor([300]), at="fixed_point",
+    )  # fmt: skip
+    assert scale or float(x_T.abs().max()) < 1e-14
+
+
 def test_one_linear_step_in_closed_form():
     # eps = k x: x_s = (A + B k) x_t, so the implicit step divides
     a_t, a_s = step_levels(LINEAR, torch.tensor([300]))

@@ -451,11 +451,12 @@ def test_finite_numbers_may_have_an_infinite_sum():
     assert x.isfinite().all()
 
 
-def test_a_state_that_leaves_its_dtype_is_not_passed_over():
-    # cosine's alpha_T = 2e-9 asks for A = 20291: fp16 ends at 65504
-    x_T = torch.full((1, 1), 4.0, dtype=torch.float16)
-    arguments = lambda x, t: x, Schedule.cosine(), x_T, torch.tensor([1000])
-    try:
-        assert sample(*arguments).isfinite().all()
-    except ValueError as error:
-        assert "finite" in str(error)
+@pytest.mark.parametrize(
+    "run", [sample, lambda *arguments: list(trajectory(*arguments))]
+)
+@pytest.mark.parametrize("times, t", [([1000], 0), ([400, 1000], 400)])
+def test_a_state_that_leaves_its_dtype_is_named_with_its_time(run, times, t):
+    # cosine's alpha_T = 2e-9 asks for A > 10^4: fp16 ends at 65504
+    x_T = torch.full((1, 1), 9.0, dtype=torch.float16)
+    with pytest.raises(ValueError, match=rf"state is not finite at t = {t};"):
+        run(lambda x, t: x, Schedule.cosine(), x_T, torch.tensor(times))

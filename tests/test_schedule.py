@@ -58,6 +58,12 @@ def test_from_alpha_bar_takes_any_precision_and_works_in_float64():
     assert Schedule.from_alpha_bar([0.75, 0.5]).alpha.dtype == torch.float64
 
 
+def test_betas_of_low_precision_are_multiplied_in_float64():
+    betas = torch.full((1000,), 2.0**-7, dtype=torch.float16)  # exact there
+    alpha = Schedule.from_betas(betas).alpha
+    assert float(alpha[-1]) == pytest.approx((1 - 2.0**-7) ** 1000, rel=1e-12)
+
+
 @pytest.mark.parametrize("T, start, end", [(1000, 1e-4, 0.02), (7, 0.1, 0.4)])
 def test_linear_betas_are_evenly_spaced(T, start, end):
     alpha = Schedule.linear(T, start, end).alpha
