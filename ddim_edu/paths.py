@@ -54,7 +54,8 @@ def joint_covariance(schedule: Schedule, tau: Tensor, sigma: Tensor) -> Tensor:
     a_t, a_s = step_levels(schedule, tau)
     check_sigma(sigma, tau)
     S = len(tau)
-    cov = torch.diag(1 - a_t)
+    cov = torch.zeros(S, S, dtype=torch.float64)
+    cov[-1, -1] = 1 - a_t[-1]  # the start; all the rest follows from Eq. 7
     for i in range(S - 1, 0, -1):
         _, b = posterior_coefficients(a_t[i], a_s[i], sigma[i])
         # x_{tau_{i-1}} = a x_0 + b x_{tau_i} + sigma z: the new variable meets
