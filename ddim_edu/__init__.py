@@ -2,7 +2,9 @@
 
 Song, Meng, Ermon, Denoising Diffusion Implicit Models, arXiv 2010.02502.
 Read the modules in this order: schedule, process, paths, oracle, objective,
-step, sampling, ode, inversion, interpolation, discrete.
+step, noise, sampling, ode, inversion, interpolation, discrete; then, for real
+images, unet, velocity, recipe, training, pretrained, classifier, distances,
+evaluation, quality.
 """
 
 from importlib import import_module
@@ -17,8 +19,11 @@ from .discrete import (
     cat_weights,
     sample_discrete,
 )
+from .distances import coverage, frechet, moments, nearest, runaway
+from .drawings import FACE_TRAITS, emoji, face_traits, pixel_faces
 from .interpolation import slerp, slerp_grid, slerp_line
 from .inversion import encode, reconstruct
+from .noise import latents
 from .objective import (
     bits_per_dim,
     gamma,
@@ -61,8 +66,17 @@ from .worlds import bumps, ring
 __version__ = "0.1.0"
 
 # Drawing needs matplotlib and ipywidgets, which cost more than torch does to
-# a script that only samples: they are imported when first asked for.
+# a script that only samples, and shipped networks need safetensors: these are
+# imported when first asked for.
 _LATER = {
+    "load_network": "pretrained",
+    "load_unet": "pretrained",
+    "loss_log": "pretrained",
+    "validation_loss": "pretrained",
+    "load_classifier": "classifier",
+    "quality_table": "quality",
+    "quality_floor": "quality",
+    "quality_head": "quality",
     "use_book_style": "figures",
     "image_grid": "figures",
     "explore": "explorers",
@@ -70,18 +84,22 @@ _LATER = {
 }
 
 __all__ = [
-    "GaussianMixture", "LABELS", "Schedule", "Step", "attempt", "bits_per_dim",
-    "bumps", "cat_kl", "cat_marginal", "cat_posterior", "cat_sigma_max",
-    "cat_weights", "check", "check_above", "check_raises", "check_tau",
-    "data_dir", "ddim_step", "diffuse", "diffused", "empirical_eps", "encode",
-    "eta_max", "exact_eps", "explore", "fashion_mnist", "forward_coefficients",
-    "gamma", "gamma_printed", "image_grid", "joint_covariance", "level_alpha",
-    "live", "log_density", "log_snr_grid", "noise_level", "noise_loss",
-    "noise_losses", "posterior_coefficients", "posterior_mean", "predict_x0",
-    "prior_kl", "reconstruct", "ring", "sample", "sample_discrete",
-    "schedule_of_levels", "sigma_eta", "sigma_hat", "simulate", "slerp",
-    "slerp_grid", "slerp_line", "solve", "step_levels", "steps", "tau_linear",
-    "tau_quadratic", "trajectory", "use_book_style", "variational_terms",
+    "FACE_TRAITS", "GaussianMixture", "LABELS", "Schedule", "Step", "attempt",
+    "bits_per_dim", "bumps", "cat_kl", "cat_marginal", "cat_posterior",
+    "cat_sigma_max", "cat_weights", "check", "check_above", "check_raises",
+    "check_tau", "coverage", "data_dir", "ddim_step", "diffuse", "diffused",
+    "emoji", "empirical_eps", "encode", "eta_max", "exact_eps", "explore",
+    "face_traits", "fashion_mnist", "forward_coefficients", "frechet", "gamma",
+    "gamma_printed", "image_grid", "joint_covariance", "latents",
+    "level_alpha", "live", "load_classifier", "load_network", "load_unet",
+    "log_density", "log_snr_grid", "loss_log", "moments", "nearest",
+    "noise_level", "noise_loss", "noise_losses", "pixel_faces",
+    "posterior_coefficients", "posterior_mean", "predict_x0", "prior_kl",
+    "quality_floor", "quality_head", "quality_table", "reconstruct", "ring",
+    "runaway", "sample", "sample_discrete", "schedule_of_levels", "sigma_eta",
+    "sigma_hat", "simulate", "slerp", "slerp_grid", "slerp_line", "solve",
+    "step_levels", "steps", "tau_linear", "tau_quadratic", "trajectory",
+    "use_book_style", "validation_loss", "variational_terms",
 ]  # fmt: skip
 
 

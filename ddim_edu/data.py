@@ -45,6 +45,16 @@ CONTENT = {
         "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
     "test-labels":
         "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+    "pixel-faces-train":
+        "78c1b927e44bc6c74d5c59c40166e833aee6f1763cc86c392ef0658b76555ca8",
+    "pixel-faces-test":
+        "caaf630d8e3fa5613ad46b165d485a6140c5331e4acb88670ce15a92933819cf",
+    "pixel-faces-train-traits":
+        "8db71a4ea017a6ba6b87c56a565c16841bc35f5c0e73ceacace01b1d163730c7",
+    "pixel-faces-test-traits":
+        "6c0fb96852cef424c004a03d4ef39580f547a761b946ddc5ed596a52923d7f5d",
+    "emoji-images":
+        "1f124554d54ab15397a75d7b103403a11d04e9b48f619e61c6d3a1652a4f8d0e",
 }
 # fmt: on
 
@@ -90,11 +100,11 @@ def fashion_mnist(
     if split not in FILES:
         raise ValueError(f'split must be "train" or "test", got {split!r}')
     if split == "test" and folder is None:
-        images, labels = _read_npz(data_dir() / SHIPPED)
+        images, labels = read_npz(data_dir() / SHIPPED, "images", "labels")
     else:
         images, labels = _originals(split, folder)
-    _verify(f"{split}-images", images)
-    _verify(f"{split}-labels", labels)
+    verify(f"{split}-images", images)
+    verify(f"{split}-labels", labels)
     x = torch.from_numpy(images.astype(np.float32)) / 127.5 - 1
     return x[:, None], torch.from_numpy(labels.astype(np.int64))
 
@@ -128,10 +138,11 @@ def _fetch(name: str, md5: str) -> Path:
         ) from error
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_npz(path: Path, *keys: str) -> list[np.ndarray]:
+    """The arrays ``keys`` of a file, or a ValueError that names it."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return file["images"], file["labels"]
+            return [file[key] for key in keys]
     except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -149,7 +160,8 @@ def _read_idx(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     return out[0].reshape(-1, 28, 28), out[1]
 
 
-def _verify(name: str, array: np.ndarray) -> None:
+def verify(name: str, array: np.ndarray) -> None:
+    """Raise ValueError unless the bytes are those ``CONTENT`` pins."""
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
     if digest != CONTENT[name]:
         raise ValueError(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from .noise import noise_source
 from .oracle import EpsModel
 from .schedule import Schedule
 from .step import Step, predict_x0, steps
@@ -63,7 +64,7 @@ def sample(
         not finite (named with its t); if both generator and seeds are given.
     """
     plan = steps(schedule, tau, eta, variance)
-    draw = _noise_source(x_T, generator, seeds)
+    draw = noise_source(x_T, generator, seeds)
     x = check_state(x_T).clone()
     for step in plan:
         eps = ask(eps_model, x, step.t)
@@ -90,7 +91,7 @@ def trajectory(
     held at a time; what is yielded is yours to keep and to change.
     """
     plan = steps(schedule, tau, eta, variance)
-    draw = _noise_source(x_T, generator, seeds)
+    draw = noise_source(x_T, generator, seeds)
     x = check_state(x_T).clone()
     return _walk(eps_model, schedule, x, plan, draw)
 
@@ -166,22 +167,3 @@ def check_state(x: Tensor) -> Tensor:
             f"{x.dtype} of shape {tuple(x.shape)}"
         )
     return x
-
-
-def _noise_source(
-    x: Tensor, generator: torch.Generator | None, seeds: Sequence[int] | None
-) -> Callable[[], Tensor]:
-    """A function that draws noise like x, on the CPU unless told otherwise."""
-    if seeds is None:
-        device = generator.device if generator else "cpu"
-        return lambda: torch.randn(
-            x.shape, generator=generator, dtype=x.dtype, device=device
-        ).to(x.device)
-    if generator is not None:
-        raise ValueError("give generator or seeds, not both")
-    if len(seeds) != len(x):
-        raise ValueError(f"{len(seeds)} seeds for a batch of {len(x)}")
-    own = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-    return lambda: torch.stack(
-        [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in own]
-    ).to(x.device)

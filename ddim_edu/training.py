@@ -1,6 +1,7 @@
 """Train the small network: L_gamma with gamma_t = 1 / alpha_t (Eq. 5).
 
     python -m ddim_edu.training fashion-mnist --out runs/fashion-mnist
+    python -m ddim_edu.training pixel-faces --out runs/pixel-faces
 
 The core F predicts v, and |F - v|^2 = |eps_theta - eps|^2 / alpha_t: a choice
 of gamma that Theorem 1 allows. Each step's draws depend on the seed and the
@@ -15,7 +16,6 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,38 +23,18 @@ from torch import Tensor
 
 from . import checkpoint
 from .data import fashion_mnist
+from .drawings import pixel_faces
+from .recipe import RECIPES, Settings, learning_rate, may_resume
 from .schedule import Schedule
-from .unet import UNet, UNetConfig
+from .unet import UNet
 from .velocity import v_loss
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that a run depends on; stored in its checkpoint."""
-
-    data: str = "fashion-mnist"
-    unet: UNetConfig = field(default_factory=UNetConfig)
-    steps: int = 20_000
-    batch: int = 128
-    lr: float = 1e-3
-    warmup: int = 200
-    ema: float = 0.9995
-    seed: int = 0
-
-    @classmethod
-    def from_json(cls, stored: dict) -> Settings:
-        return cls(**{**stored, "unet": UNetConfig(**stored["unet"])})
-
-
-def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then half a cosine down to 0 at the last step."""
-    warm = min(1.0, (step + 1) / settings.warmup)
-    return (
-        settings.lr
-        * warm
-        * (1 + math.cos(math.pi * step / settings.steps))
-        / 2
-    )
+def training_images(data: str) -> Tensor:
+    """The images (N, C, H, W) in [-1, 1] that a network is trained on."""
+    if data == "pixel-faces":
+        return pixel_faces("train")
+    return fashion_mnist("train")[0]
 
 
 def draw(
@@ -91,13 +71,17 @@ def train(
     names = [name for name, _ in net.named_parameters()]
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr)
     path, done = Path(out) / "checkpoint.safetensors", 0
+    log: list[float] = []  # the loss of every step so far
     if path.is_file():
         groups, meta = checkpoint.load(path)
-        if Settings.from_json(meta["settings"]) != settings:
-            raise ValueError(f"{path} was made with other settings")
-        done = meta["step"]
+        stored, done = Settings.from_json(meta["settings"]), meta["step"]
+        if not may_resume(stored, settings, done):
+            raise ValueError(
+                f"{path} was made with other settings: {stored} at step "
+                f"{done}, asked for {settings}"
+            )
         net.load_state_dict(groups["net"])
-        average = groups["ema"]
+        average, log = groups["ema"], groups["log"]["loss"].tolist()
         checkpoint.restore_adam(optimizer, names, groups["adam"], done)
     device, rank = accelerator.device, accelerator.process_index
     average = {k: v.to(device) for k, v in average.items()}
@@ -121,6 +105,7 @@ def train(
                 f"the loss is {value} at step {step}; {path} holds the last "
                 "good state"
             )
+        log.append(value)
         with torch.no_grad():  # a short memory while the run is young
             keep = min(settings.ema, (step + 1) / (step + 10))
             for name, p in bare.state_dict().items():
@@ -132,6 +117,7 @@ def train(
             groups = {
                 "net": bare.state_dict(),
                 "ema": average,
+                "log": {"loss": torch.tensor(log)},
                 "adam": checkpoint.adam_state(
                     getattr(optimizer, "optimizer", optimizer), names
                 ),
@@ -151,41 +137,30 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ddim_edu.training", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("data", choices=["fashion-mnist"])
+    parser.add_argument("data", choices=sorted(RECIPES))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--batch", type=int, default=Settings.batch)
-    parser.add_argument("--lr", type=float, default=Settings.lr)
+    parser.add_argument("--steps", type=int, help="default: as shipped")
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--save-every", type=int, default=500)
     args = parser.parse_args(argv)
-    settings = Settings(
-        data=args.data,
-        steps=args.steps,
-        batch=args.batch,
-        lr=args.lr,
-        seed=args.seed,
+    settings = RECIPES[args.data]
+    settings = dataclasses.replace(
+        settings, steps=args.steps or settings.steps, seed=args.seed
     )
-    images, _ = fashion_mnist("train")
     accelerator = Accelerator(mixed_precision="bf16")
     run = train(
         settings,
-        images,
+        training_images(args.data),
         args.out,
         save_every=args.save_every,
         accelerator=accelerator,
     )
     bar = tqdm(total=settings.steps, disable=not accelerator.is_main_process)
-    losses: list[float] = []
+    mean = None
     for step, loss in run:
-        losses.append(loss)
+        mean = loss if mean is None else 0.99 * mean + 0.01 * loss
         bar.update(step + 1 - bar.n)
-        if (step + 1) % 100 == 0 and accelerator.is_main_process:
-            mean = sum(losses) / len(losses)
-            losses.clear()
-            with (args.out / "loss.csv").open("a") as log:
-                log.write(f"{step + 1},{mean:.6f}\n")
-            bar.set_postfix(loss=f"{mean:.4f}")
+        bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
 
 
 if __name__ == "__main__":

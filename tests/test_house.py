@@ -23,13 +23,14 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # A module imports only from rows above its own. What is above `figures` runs
 # where there is neither matplotlib nor a notebook.
 FLOORS = (
-    {"schedule", "checkpoint"},
+    {"schedule", "checkpoint", "noise", "distances"},
     {"process", "oracle", "data"},
-    {"step", "paths", "worlds", "unet", "pretrained"},
-    {"objective", "sampling", "discrete", "interpolation"},
-    {"inversion", "ode"},
-    {"velocity", "evaluation"},
-    {"training"},
+    {"step", "paths", "worlds", "unet", "drawings"},
+    {"objective", "sampling", "discrete", "interpolation", "gaussian"},
+    {"inversion", "ode", "velocity", "recipe", "classifier"},
+    {"pretrained", "training"},
+    {"quality"},
+    {"evaluation"},
     {"checks"},
     {"figures"},
     {"explorers"},

@@ -1,0 +1,133 @@
+"""The stored table of Section 5 for our networks: make it, read it.
+
+`ddim_edu.evaluation` measures; this module sums up. A table is a JSON file.
+The features of each cell's first samples lie beside it, so that a reader can
+draw these samples again and compare.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import Tensor
+
+from . import checkpoint
+from .classifier import labelled, load_classifier
+from .data import data_dir
+from .distances import bootstrap, coverage, frechet, halves, moments, nearest
+from .pretrained import digest, validation_images
+
+HEAD = 16  # samples of each cell whose features are kept
+UNSEEN = 1000  # test pictures, for the distance to the training set
+REAL = 2000  # real pictures whose coverage is measured
+
+
+def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
+    """Sum up what each cell kept: the table, and the heads.
+
+    ``kept`` maps a cell (S, row, tau) to its rows: "features" (n, 64),
+    "runaway", "nearest", "error" (n,). Each S needs a row "0", which the
+    others are compared with, sample by sample.
+    """
+    pictures = labelled(name, "train")[0]
+    real = load_classifier(name).features(pictures)
+    reference = moments(real)
+    cells, back, heads = [], [], {}
+    for cell, rows in kept.items():
+        n = len(rows["features"])
+        if cell.row == "back":
+            error = rows["error"].double()
+            se = float(error.std() / n**0.5)
+            back.append(
+                {"S": cell.S, "n": n, "error": float(error.mean()), "se": se}
+            )
+            continue
+        base = kept[cell._replace(row="0")]["features"]
+        drawn = bootstrap([rows["features"], base], reference)
+        fd = frechet(moments(rows["features"]), reference)
+        cells.append(
+            {
+                **cell._asdict(),
+                "n": n,
+                "fd": fd,
+                "sd": float(drawn[:, 0].std()),
+                "diff": fd - frechet(moments(base), reference),
+                "diff_sd": float((drawn[:, 0] - drawn[:, 1]).std()),
+                "coverage": coverage(real[:REAL], rows["features"]),
+                "nearest": float(rows["nearest"].mean()),
+                "runaway": float(rows["runaway"].mean()),
+            }
+        )
+        heads[_key(*cell)] = rows["features"][:HEAD]
+    floor = {n: halves(real, n) for n in sorted({c["n"] for c in cells})}
+    unseen = nearest(validation_images(name, UNSEEN), pictures)[0]
+    table = {
+        "network": digest(name),
+        "floor": {
+            n: {"mean": float(fd.mean()), "sd": float(fd.std())}
+            for n, fd in floor.items()
+        },
+        "nearest_unseen": float(unseen.mean()),
+        "cells": cells,
+        "back": back,
+    }
+    return table, heads
+
+
+def save(
+    folder: Path, name: str, summary: tuple[dict, dict[str, Tensor]]
+) -> None:
+    """Write ``NAME-quality.json`` and the heads beside it."""
+    table, heads = summary
+    checkpoint.save(
+        folder / f"{name}-quality.safetensors", {"head": heads}, {}
+    )
+    text = json.dumps(table, indent=1) + "\n"
+    (folder / f"{name}-quality.json").write_text(text)
+
+
+def quality(name: str) -> dict:
+    """All that is stored for a network; made with the shipped weights.
+
+    Raises
+    ------
+    ValueError
+        If the table was made with other weights than those shipped.
+    """
+    table = json.loads((data_dir() / f"{name}-quality.json").read_text())
+    if table["network"] != digest(name):
+        raise ValueError(
+            f"the table of {name} was made with weights "
+            f"{table['network'][:12]}..., shipped are {digest(name)[:12]}...: "
+            "run python -m ddim_edu.evaluation again"
+        )
+    return table
+
+
+def quality_table(name: str) -> list[dict]:
+    """The cells of Table 1 for a network of ours, one dict a cell.
+
+    Keys: S, row ("0", "0.2", "0.5", "1": eta; "hat"), tau, n samples; fd, the
+    Frechet distance to the training set on the classifier's features, and sd,
+    its bootstrap standard error; diff and diff_sd, the same for fd minus that
+    of row "0" at the same S, paired by the latents; coverage; nearest, the
+    mean distance to the nearest training picture; runaway, a share.
+    """
+    return quality(name)["cells"]
+
+
+def quality_floor(name: str, n: int) -> tuple[float, float]:
+    """fd of n real pictures to the others, its mean and standard deviation."""
+    floor = quality(name)["floor"][str(n)]
+    return floor["mean"], floor["sd"]
+
+
+def quality_head(name: str, S: int, row: str, tau: str = "linear") -> Tensor:
+    """Features (16, 64) of a cell's samples of seeds 0..15."""
+    path = data_dir() / f"{name}-quality.safetensors"
+    return checkpoint.load(path)[0]["head"][_key(S, row, tau)]
+
+
+def _key(S: int, row: str, tau: str) -> str:
+    return f"S{S}-{row}-{tau}"
