@@ -23,6 +23,15 @@ def moments(features: Tensor) -> Moments:
     return x.mean(0), torch.cov(x.T).reshape(x.shape[1], x.shape[1])
 
 
+def standardise(features: Tensor, like: Tensor) -> Tensor:
+    """Features (N, d) in units of the spread of ``like`` (M, d).
+
+    Each feature gets mean 0 and standard deviation 1 over ``like``, so that
+    none outweighs the others by its units alone.
+    """
+    return (features - like.mean(0)) / like.std(0)
+
+
 def frechet(a: Moments, b: Moments) -> float:
     """|mean - mean'|^2 + tr(C + C' - 2 (C C')^(1/2)), never below 0.
 

@@ -15,7 +15,15 @@ from torch import Tensor
 from . import checkpoint
 from .classifier import labelled, load_classifier
 from .data import data_dir
-from .distances import bootstrap, coverage, frechet, halves, moments, nearest
+from .distances import (
+    bootstrap,
+    coverage,
+    frechet,
+    halves,
+    moments,
+    nearest,
+    standardise,
+)
 from .pretrained import digest, validation_images
 
 HEAD = 16  # samples of each cell whose features are kept
@@ -31,7 +39,8 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
     others are compared with, sample by sample.
     """
     pictures = labelled(name, "train")[0]
-    real = load_classifier(name).features(pictures)
+    raw = load_classifier(name).features(pictures)
+    real = standardise(raw, raw)
     reference = moments(real)
     cells, back, heads = [], [], {}
     for cell, rows in kept.items():
@@ -43,9 +52,12 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
                 {"S": cell.S, "n": n, "error": float(error.mean()), "se": se}
             )
             continue
-        base = kept[cell._replace(row="0")]["features"]
-        drawn = bootstrap([rows["features"], base], reference)
-        fd = frechet(moments(rows["features"]), reference)
+        ours, base = (
+            standardise(kept[c]["features"], raw)
+            for c in (cell, cell._replace(row="0"))
+        )
+        drawn = bootstrap([ours, base], reference)
+        fd = frechet(moments(ours), reference)
         cells.append(
             {
                 **cell._asdict(),
@@ -54,7 +66,7 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
                 "sd": float(drawn[:, 0].std()),
                 "diff": fd - frechet(moments(base), reference),
                 "diff_sd": float((drawn[:, 0] - drawn[:, 1]).std()),
-                "coverage": coverage(real[:REAL], rows["features"]),
+                "coverage": coverage(real[:REAL], ours),
                 "nearest": float(rows["nearest"].mean()),
                 "runaway": float(rows["runaway"].mean()),
             }
@@ -109,10 +121,11 @@ def quality_table(name: str) -> list[dict]:
     """The cells of Table 1 for a network of ours, one dict a cell.
 
     Keys: S, row ("0", "0.2", "0.5", "1": eta; "hat"), tau, n samples; fd, the
-    Frechet distance to the training set on the classifier's features, and sd,
-    its bootstrap standard error; diff and diff_sd, the same for fd minus that
-    of row "0" at the same S, paired by the latents; coverage; nearest, the
-    mean distance to the nearest training picture; runaway, a share.
+    Frechet distance to the training set on the classifier's features, each in
+    units of its standard deviation there; sd, its bootstrap standard error;
+    diff and diff_sd, the same for fd minus that of row "0" at the same S,
+    paired by the latents; coverage; nearest, the mean distance to the nearest
+    training picture; runaway, a share.
     """
     return quality(name)["cells"]
 

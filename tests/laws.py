@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import torch
 from hypothesis import settings
@@ -76,3 +80,27 @@ def levels(draw, top: float = 1.0) -> tuple[float, float, float]:
     a_s = draw(st.floats(0.01, top))
     a_t = a_s * draw(st.floats(0.01, 0.99))
     return a_t, a_s, draw(st.floats(0, 1)) * math.sqrt(1 - a_s)
+
+
+def two_processes(script: Path, *words: object) -> subprocess.CompletedProcess:
+    """Run a script in two CPU processes that talk over gloo.
+
+    As `accelerate launch` does on two devices; on CPUs it would want MPI.
+    """
+    here = Path(__file__).resolve().parent
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--standalone", "--nproc_per_node", "2"),
+            *(str(script), *map(str, words)),
+        ],
+        env={
+            **os.environ,
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "PYTHONPATH": f"{here.parent}{os.pathsep}{here}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddim_edu import coverage, frechet, moments, nearest, runaway
-from ddim_edu.distances import bootstrap, halves
+from ddim_edu.distances import bootstrap, halves, standardise
 
 
 def normal(n, d, seed=0):
@@ -25,6 +25,17 @@ def test_moments_are_those_of_the_text_book():
     centred = x.float().double() - mean
     assert mean.dtype == torch.float64
     assert torch.allclose(cov, centred.T @ centred / 49, atol=1e-12)
+
+
+def test_standardise_takes_the_units_away():
+    x = normal(50, 3) * torch.tensor([1.0, 10, 100]) + 5
+    mean, cov = moments(standardise(x, x))
+    assert mean.abs().max() < 1e-12
+    assert (cov.diagonal() - 1).abs().max() < 1e-12
+    y = normal(20, 3, 1)
+    scale = torch.tensor([2.0, 0.5, 7.0])
+    once, twice = standardise(y, x), standardise(scale * y, scale * x)
+    assert (once - twice).abs().max() < 1e-12
 
 
 def test_frechet_of_a_distribution_to_itself_is_0():

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from laws import two_processes
 
 from ddim_edu import Schedule, checkpoint, noise_loss
 from ddim_edu.recipe import Settings, learning_rate, may_resume
@@ -125,8 +122,10 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
 TWO = """
 import sys
 from pathlib import Path
+from accelerate import Accelerator
 from test_training import IMAGES, TINY
 from ddim_edu.training import train
+assert Accelerator().num_processes == 2
 list(train(TINY, IMAGES, Path(sys.argv[1])))
 """
 
@@ -136,23 +135,7 @@ def test_two_processes_train_the_same_network(tmp_path):
     list(train(TINY, IMAGES, tmp_path / "one"))
     script = tmp_path / "two.py"
     script.write_text(TWO)
-    here = Path(__file__).resolve().parent
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu"),
-            *("--num_processes", "2", "--num_machines", "1"),
-            *("--mixed_precision", "no", "--dynamo_backend", "no"),
-            *("--main_process_port", "0", str(script), str(tmp_path / "two")),
-        ],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{here.parent}{os.pathsep}{here}",
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    run = two_processes(script, tmp_path / "two")
     assert run.returncode == 0, run.stderr[-2000:]
     a, b = (
         checkpoint.load(tmp_path / name / "checkpoint.safetensors")[0]
