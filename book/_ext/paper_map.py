@@ -39,6 +39,13 @@ SECTIONS = {
     },
     "Section 5, experiments": {
         "Eq. 16": "sigma for each eta",
+        "Sec. 5.1": "quality against steps",
+        "Table 1": "its numbers, for each eta and S",
+        "Fig. 4": "cost grows in proportion to S",
+        "Sec. 5.2": "the same latent, the same picture",
+        "Sec. 5.3": "interpolation between latents",
+        "Sec. 5.4": "reconstruction from latents",
+        "Table 2": "its error, for each S",
     },
     "Appendix A, discrete data": {
         "Eq. 17": "noise that replaces a symbol",
@@ -98,6 +105,9 @@ SECTIONS = {
         "Eq. 66": "DDPM's weight",
     },
     "Appendix D, experimental details": {
+        "App. D.1": "the network",
+        "App. D.3": "the sampler with sigma-hat",
+        "App. D.5": "lines and grids of latents",
         "Eq. 67": "spherical interpolation",
     },
 }
