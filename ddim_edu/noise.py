@@ -13,7 +13,7 @@ STREAM = 2**31
 
 
 def latents(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """One x_T ~ N(0, I) a seed: float32 (len(seeds), *shape), on the CPU.
+    """One x_T ~ N(0, I) a seed: float32 of ``shape`` each, on the CPU.
 
     A latent depends on its seed alone. It comes from another stream than the
     noise of ``sample(..., seeds=seeds)``, which would repeat it otherwise.

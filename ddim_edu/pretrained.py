@@ -49,13 +49,13 @@ def load_unet(name: str) -> tuple[UNet, dict]:
 def load_network(name: str, device: str = "cpu") -> EpsModel:
     """The shipped noise predictor, ``eps_model(x_t, t) -> eps``.
 
+    Times are 1..1000 on `Schedule.linear`.
+
     Parameters
     ----------
     name
         "fashion-mnist", for states (B, 1, 28, 28), or "pixel-faces", for
         (B, 3, 16, 16); both in [-1, 1] at time 0.
-
-    Times are 1..1000 on `Schedule.linear`.
     """
     net, _ = load_unet(name)
     return eps_from_v(net.to(device), Schedule.linear())
