@@ -7,7 +7,7 @@ NB ?= $(wildcard book/*.ipynb)
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help book test lint execute address env clean
+.PHONY: help book test coverage mutants lint bench execute address env clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -19,6 +19,15 @@ book: $(READY) ## build the book; any warning is an error
 test: $(READY) ## run every law and every chapter, compare stored outputs
 	$(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope $(ARGS)
 
+coverage: $(READY) ## name the lines of the package that no law reaches
+	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope \
+	  --cov=ddim_edu --cov-report=term-missing:skip-covered $(ARGS)
+
+mutants: $(READY) ## break each formula in turn: does a law notice? (an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --requirement tests/mutants.txt
+	$(BIN)/python tests/mutants.py $(ARGS)
+
 lint: $(READY) ## style and spelling, of notebooks too
 	$(BIN)/ruff check .
 	$(BIN)/codespell
@@ -26,6 +35,14 @@ lint: $(READY) ## style and spelling, of notebooks too
 	  $(BIN)/jupytext --quiet --to md:myst --output - $$nb \
 	  | $(BIN)/codespell - || { echo "in $$nb (lines of its text form)"; exit 1; }; \
 	done
+
+bench: $(READY) _build/peers ## speed and memory beside public samplers (ARGS=--quick)
+	PYTHONPATH=_build/peers $(BIN)/python -m benchmarks $(ARGS)
+
+_build/peers: benchmarks/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --upgrade --target $@ --requirement $<
+	@touch $@
 
 execute: $(READY) ## run chapters in place (NB=book/07-ddim-step.ipynb for one)
 	$(BIN)/python book/_ext/execute.py $(NB)

@@ -3,13 +3,14 @@
 Song, Meng, Ermon, Denoising Diffusion Implicit Models, arXiv 2010.02502.
 Read the modules in this order: schedule, process, paths, oracle, objective,
 step, noise, sampling, ode, inversion, interpolation, discrete; then, for real
-images, unet, velocity, recipe, training, pretrained, classifier, distances,
-evaluation, quality.
+images, layers, unet, velocity, recipe, training, pretrained, guidance,
+translation, hub, published, classifier, distances, evaluation, quality.
 """
 
 from importlib import import_module
 
 from .checks import attempt, check, check_above, check_raises
+from .cifar import cifar10
 from .data import LABELS, data_dir, fashion_mnist
 from .discrete import (
     cat_kl,
@@ -74,6 +75,11 @@ _LATER = {
     "loss_log": "pretrained",
     "validation_loss": "pretrained",
     "load_classifier": "classifier",
+    "load_published": "published",
+    "eps_from_published": "published",
+    "load_class_network": "guidance",
+    "class_eps": "guidance",
+    "guide": "guidance",
     "quality_table": "quality",
     "quality_floor": "quality",
     "quality_head": "quality",
@@ -87,16 +93,18 @@ __all__ = [
     "FACE_TRAITS", "GaussianMixture", "LABELS", "Schedule", "Step", "attempt",
     "bits_per_dim", "bumps", "cat_kl", "cat_marginal", "cat_posterior",
     "cat_sigma_max", "cat_weights", "check", "check_above", "check_raises",
-    "check_tau", "coverage", "data_dir", "ddim_step", "diffuse", "diffused",
-    "emoji", "empirical_eps", "encode", "eta_max", "exact_eps", "explore",
-    "face_traits", "fashion_mnist", "forward_coefficients", "frechet", "gamma",
-    "gamma_printed", "image_grid", "joint_covariance", "latents",
-    "level_alpha", "live", "load_classifier", "load_network", "load_unet",
-    "log_density", "log_snr_grid", "loss_log", "moments", "nearest",
-    "noise_level", "noise_loss", "noise_losses", "pixel_faces",
-    "posterior_coefficients", "posterior_mean", "predict_x0", "prior_kl",
-    "quality_floor", "quality_head", "quality_table", "reconstruct", "ring",
-    "runaway", "sample", "sample_discrete", "schedule_of_levels", "sigma_eta",
+    "check_tau", "cifar10", "class_eps", "coverage", "data_dir", "ddim_step",
+    "diffuse", "diffused", "emoji", "empirical_eps", "encode",
+    "eps_from_published", "eta_max", "exact_eps", "explore", "face_traits",
+    "fashion_mnist", "forward_coefficients", "frechet", "gamma",
+    "gamma_printed", "guide", "image_grid", "joint_covariance", "latents",
+    "level_alpha", "live", "load_class_network", "load_classifier",
+    "load_network", "load_published", "load_unet", "log_density",
+    "log_snr_grid", "loss_log", "moments", "nearest", "noise_level",
+    "noise_loss", "noise_losses", "pixel_faces", "posterior_coefficients",
+    "posterior_mean", "predict_x0", "prior_kl", "quality_floor",
+    "quality_head", "quality_table", "reconstruct", "ring", "runaway",
+    "sample", "sample_discrete", "schedule_of_levels", "sigma_eta",
     "sigma_hat", "simulate", "slerp", "slerp_grid", "slerp_line", "solve",
     "step_levels", "steps", "tau_linear", "tau_quadratic", "trajectory",
     "use_book_style", "validation_loss", "variational_terms",

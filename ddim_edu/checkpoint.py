@@ -34,6 +34,13 @@ def save(path: Path, groups: dict[str, State], meta: dict) -> None:
     os.replace(part, path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    os.replace(part, path)
+
+
 def load(path: Path) -> tuple[dict[str, State], dict]:
     """Read what ``save`` wrote.
 

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import checkpoint
+from . import checkpoint, pins
 from .data import data_dir, fashion_mnist
 from .drawings import FACE_TRAITS, face_traits, pixel_faces
+from .guards import check_images, check_whole, whole
+from .pins import shipped
 
 FEATURES = 64
 HEADS = {"fashion-mnist": (10,), "pixel-faces": tuple(FACE_TRAITS.values())}
@@ -47,7 +49,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, C, H, W) in [-1, 1] to the logits of each head."""
-        h = F.silu(self.trunk(x))
+        h = F.silu(self.trunk(self._checked(x)))
         return tuple(head(h) for head in self.heads)
 
     @torch.no_grad()
@@ -56,7 +58,8 @@ class Classifier(nn.Module):
 
         Pixels outside [-1, 1], which no picture has, are cut off first.
         """
-        parts = x.clamp(-1, 1).split(batch)
+        check_whole(batch, "batch", 1)
+        parts = self._checked(x).clamp(-1, 1).split(batch)
         return torch.cat([self.trunk(part) for part in parts])
 
     @torch.no_grad()
@@ -65,12 +68,22 @@ class Classifier(nn.Module):
         h = F.silu(self.features(x, batch))
         return torch.stack([head(h).argmax(1) for head in self.heads], 1)
 
+    def _checked(self, x: Tensor) -> Tensor:
+        first = self.trunk[0]
+        return check_images(x, first.in_channels, first.weight.dtype)
+
 
 def load_classifier(name: str) -> Classifier:
-    """The shipped classifier for "fashion-mnist" or "pixel-faces"."""
+    """The shipped classifier for "fashion-mnist" or "pixel-faces".
+
+    Raises
+    ------
+    ValueError
+        If there is no such classifier, or its file is not what its hash says.
+    """
     if name not in HEADS:
         raise ValueError(f"no classifier {name!r}; there are {sorted(HEADS)}")
-    groups, _ = checkpoint.load(data_dir() / f"{name}-classifier.safetensors")
+    groups, _ = checkpoint.load(shipped(f"{name}-classifier.safetensors"))
     net = Classifier(CHANNELS[name], HEADS[name])
     net.load_state_dict(groups["net"])
     return net.eval().requires_grad_(False)
@@ -110,9 +123,11 @@ def fit(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ddim_edu.classifier")
     parser.add_argument("data", choices=sorted(HEADS))
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=whole(1), default=2_000)
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args(argv)
+    if args.out and args.out.is_dir():
+        parser.error(f"--out must be a file, got the folder {args.out}")
     net = fit(*labelled(args.data, "train"), HEADS[args.data], args.steps)
     images, labels = labelled(args.data, "test")
     right = (net.predict(images) == labels).double().mean(0).tolist()
@@ -120,6 +135,8 @@ def main(argv: list[str] | None = None) -> None:
     out = args.out or data_dir() / f"{args.data}-classifier.safetensors"
     meta = {"data": args.data, "steps": args.steps, "accuracy": right}
     checkpoint.save(out, {"net": net.state_dict()}, meta)
+    if not args.out:
+        pins.main()  # what is shipped is new
 
 
 if __name__ == "__main__":

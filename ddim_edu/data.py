@@ -123,18 +123,43 @@ def _originals(split: str, folder: str | Path | None):
 
 
 def _fetch(name: str, md5: str) -> Path:
+    return fetch(
+        URL + name,
+        f"md5:{md5}",
+        "Offline? Install Debian's package dataset-fashion-mnist, or put "
+        "the original *-ubyte.gz files in a folder and pass folder=...",
+    )
+
+
+def cache_dir() -> str:
+    """Where downloads are kept: $DDIM_EDU_CACHE, or the system's place."""
     import pooch  # only here: most readers never download anything
 
-    cache = os.environ.get("DDIM_EDU_CACHE", pooch.os_cache("ddim_edu"))
+    return os.environ.get("DDIM_EDU_CACHE") or str(pooch.os_cache("ddim_edu"))
+
+
+def fetch(url: str, known_hash: str | None, advice: str, **options) -> Path:
+    """Download once, checked against ``known_hash``, or say what to do.
+
+    Raises
+    ------
+    ValueError
+        If what arrives is not what the hash says; it is not kept.
+    FileNotFoundError
+        If nothing arrives; the text ends with ``advice``.
+    """
+    import pooch
+
+    options = {"path": cache_dir(), **options}
     try:
-        return Path(
-            pooch.retrieve(URL + name, known_hash=f"md5:{md5}", path=cache)
-        )
+        return Path(pooch.retrieve(url, known_hash=known_hash, **options))
     except OSError as error:  # requests' errors are OSErrors too
+        answer = getattr(error, "response", None)
+        why = type(error).__name__
+        if answer is not None:
+            why = f"HTTP {answer.status_code}"
         raise FileNotFoundError(
-            f"could not download {URL + name} ({type(error).__name__}). "
-            "Offline? Install Debian's package dataset-fashion-mnist, or put "
-            "the original *-ubyte.gz files in a folder and pass folder=..."
+            f"could not download {url} ({why}). {advice}"
         ) from error
 
 

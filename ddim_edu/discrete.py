@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from .process import ROUNDING, step_levels
-from .schedule import Schedule
+from .schedule import Schedule, check_level
 
 
 def cat_marginal(x_0: Tensor, alpha_t: float) -> Tensor:
     """q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) / K) (Eq. 17)."""
-    return float(alpha_t) * x_0 + (1 - float(alpha_t)) / x_0.shape[-1]
+    alpha_t = check_level(alpha_t, "alpha_t")
+    return alpha_t * x_0 + (1 - alpha_t) / x_0.shape[-1]
 
 
 def cat_sigma_max(alpha_t: float, alpha_s: float) -> float:
@@ -74,6 +75,11 @@ def cat_kl(p: Tensor, q: Tensor) -> Tensor:
 
     0 log 0 = 0; inf where p has mass and q has none.
     """
+    if p.shape != q.shape:
+        raise ValueError(f"p has shape {tuple(p.shape)}, q {tuple(q.shape)}")
+    for name, value in (("p", p), ("q", q)):
+        if not (value >= 0).all():
+            raise ValueError(f"{name} must be >= 0, got {float(value.min())}")
     return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum(-1)
 
 
@@ -101,11 +107,20 @@ def sample_discrete(
     if not 0 <= scale <= 1:
         raise ValueError(f"scale must be in [0, 1], got {scale!r}")
     a_t, a_s = step_levels(schedule, tau)
+    if x_T.ndim < 2 or x_T.numel() == 0:
+        raise ValueError(
+            f"x_T must be (B, ..., K) with B >= 1, got {tuple(x_T.shape)}"
+        )
     x = x_T.clone()
     for i in range(len(tau) - 1, -1, -1):
         guess = f(x, torch.full((len(x),), int(tau[i]), device=x.device))
         if not torch.isfinite(guess).all():
             raise ValueError(f"f is not finite at t = {int(tau[i])}")
+        if (guess < 0).any():
+            raise ValueError(
+                f"f returned {float(guess.min()):.3g} < 0, no probability, at "
+                f"t = {int(tau[i])}"
+            )
         sigma = scale * cat_sigma_max(a_t[i], a_s[i])
         p = cat_posterior(x, guess, a_t[i], a_s[i], sigma)
         flat = p.reshape(-1, p.shape[-1]).cpu()  # one row a symbol

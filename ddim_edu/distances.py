@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .guards import check_whole
+
 Moments = tuple[Tensor, Tensor]  # mean (d,), covariance (d, d)
 
 
@@ -20,6 +22,8 @@ def moments(features: Tensor) -> Moments:
             f"features must be (N, d) with N >= 2, got {tuple(features.shape)}"
         )
     x = features.double()
+    if not torch.isfinite(x).all():
+        raise ValueError("features hold a value that is not finite")
     return x.mean(0), torch.cov(x.T).reshape(x.shape[1], x.shape[1])
 
 
@@ -38,6 +42,12 @@ def frechet(a: Moments, b: Moments) -> float:
     The squared 2-Wasserstein distance of two Gaussians with these moments:
     FID is this number on Inception's features.
     """
+    for mean, cov in (a, b):
+        if mean.ndim != 1 or a[0].shape != mean.shape or cov.ndim != 2:
+            raise ValueError(
+                "a and b must be moments (d,), (d, d) of one d, got "
+                f"{[tuple(part.shape) for part in (*a, *b)]}"
+            )
     root = _root(a[1])
     # the eigenvalues of C C' are those of this symmetric matrix
     both = torch.linalg.eigvalsh(root @ b[1] @ root).clamp(min=0)
@@ -81,6 +91,7 @@ def coverage(real: Tensor, fake: Tensor, k: int = 5) -> float:
     """
     if not 1 <= k < len(real):
         raise ValueError(f"k must be in 1..{len(real) - 1}, got {k}")
+    _check_pool(real, fake, "fake")
     own = torch.cdist(real, real).kthvalue(k + 1, dim=1).values  # 1 is itself
     return float((torch.cdist(real, fake).amin(1) <= own).double().mean())
 
@@ -92,6 +103,8 @@ def nearest(
 
     Both (N, ...) in [-1, 1]; the distance is per value, (N,).
     """
+    _check_pool(images, pool, "pool")
+    check_whole(chunk, "chunk", 1)
     flat, d = pool.flatten(1), pool[0].numel()
     found = [
         torch.cdist(part.flatten(1), flat).min(1)
@@ -107,7 +120,20 @@ def runaway(images: Tensor, beyond: float = 0.1) -> Tensor:
     A picture lies in [-1, 1]. A sample has run away if its values overshoot
     that range by more than ``beyond`` on average.
     """
-    return (images.abs() - 1).clamp(min=0).flatten(1).mean(1) > beyond
+    if images.ndim < 2:
+        raise ValueError(
+            f"images must be (N, ...) with values, got {tuple(images.shape)}"
+        )
+    overshoot = (images.abs() - 1).clamp(min=0).flatten(1).mean(1)
+    return ~(overshoot <= beyond)  # NaN has run away too
+
+
+def _check_pool(images: Tensor, pool: Tensor, name: str) -> None:
+    if len(pool) == 0 or pool.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"{name} must be (M, ...) with M >= 1, shaped like "
+            f"{tuple(images.shape)}, got {tuple(pool.shape)}"
+        )
 
 
 def _root(matrix: Tensor) -> Tensor:

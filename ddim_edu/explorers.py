@@ -14,7 +14,8 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .figures import png
+from .figures import png, with_palette
+from .guards import check_whole
 
 _SCRIPT = """(()=>{const r=document.getElementById(%s);if(!r)return;
 const f=JSON.parse(r.querySelector('.ddim-data').textContent),
@@ -70,6 +71,7 @@ def explore(
         raise ValueError("an explorer needs at least one value")
     if not 0 <= start < len(values):
         raise ValueError(f"start must be in 0..{len(values) - 1}, got {start}")
+    check_whole(colours, "colours", 1, 256)
     frames = []
     for value in values:
         picture = _quantise(png(draw(value)), colours)
@@ -128,15 +130,8 @@ def _json(value: Any) -> str:
 
 
 def _quantise(picture: bytes, colours: int) -> bytes:
-    """The PNG with a palette, three to four times smaller.
-
-    Maximum coverage keeps a few dots of a rare colour; median cut, the
-    default, spends its palette on the greys of smoothed edges.
-    """
+    """The PNG with a palette."""
     buffer = io.BytesIO()
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(
-        colours,
-        method=Image.Quantize.MAXCOVERAGE,
-        dither=Image.Dither.NONE,
-    ).save(buffer, format="png", optimize=True)
+    whole = Image.open(io.BytesIO(picture)).convert("RGB")
+    with_palette(whole, colours).save(buffer, format="png", optimize=True)
     return buffer.getvalue()

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 # Okabe and Ito's palette, strongest contrasts first.
@@ -130,6 +131,22 @@ def image_grid(
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     return fig
+
+
+def with_palette(picture: Image.Image, colours: int) -> Image.Image:
+    """An RGB picture with a palette: as PNG three to four times smaller.
+
+    Maximum coverage keeps a few dots of a rare colour; median cut, PIL's
+    default, spends its palette on the greys of smoothed edges. Then k-means
+    moves each entry to the middle of the colours that it stands for: without
+    it a strong colour that fills the picture may shift.
+    """
+    return picture.quantize(
+        colours,
+        method=Image.Quantize.MAXCOVERAGE,
+        kmeans=4,
+        dither=Image.Dither.NONE,
+    )
 
 
 def png(fig: Figure) -> bytes:

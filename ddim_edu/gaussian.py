@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .guards import check_times
 from .oracle import EpsModel
 from .schedule import Schedule
 from .step import Step, steps
@@ -77,6 +78,7 @@ def gaussian_eps(
     rows = None if directions is None else directions.flatten(1)
 
     def eps_model(x_t: Tensor, t: Tensor) -> Tensor:
+        check_times(t, len(x_t), schedule.T)
         x = x_t.double().flatten(1)
         a = schedule.alpha[t.cpu()][:, None].to(x)  # (B, 1)
         m, v = mean.to(x), var.to(x)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .guards import check_whole
+
 PARALLEL = 1e-6  # below this sine the formula loses all its digits
 
 
@@ -24,12 +26,23 @@ def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
         Shape and dtype of ``a``. Parallel ends are joined by a straight line.
         Antiparallel ends have no shortest arc: one is chosen, always the
         same, so that the norm is kept and nothing divides by zero.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a value is no finite floating point
+        number.
     """
-    if a.shape != b.shape or a.ndim < 2:
+    if a.shape != b.shape or a.ndim < 2 or a.numel() == 0:
         raise ValueError(
-            "a and b must have one shape (B, ...), got "
+            "a and b must have one shape (B, ...) with B >= 1, got "
             f"{tuple(a.shape)} and {tuple(b.shape)}"
         )
+    for end in (a, b):
+        if not end.is_floating_point() or not torch.isfinite(end).all():
+            raise ValueError(
+                f"a and b must be floating point and finite, got {end.dtype}"
+            )
     w = torch.as_tensor(weight, dtype=torch.float64, device=a.device)
     if w.ndim > 1 or (w.ndim == 1 and len(w) != len(a)):
         raise ValueError(
@@ -65,7 +78,7 @@ def slerp(a: Tensor, b: Tensor, weight: float | Tensor) -> Tensor:
 
 def slerp_line(a: Tensor, b: Tensor, n: int) -> Tensor:
     """n points from ``a`` to ``b`` (one sample each, without B): (n, ...)."""
-    weight = torch.linspace(0, 1, _count(n), dtype=torch.float64)
+    weight = torch.linspace(0, 1, check_whole(n, "n", 2), dtype=torch.float64)
     return slerp(_repeat(a, n), _repeat(b, n), weight.to(a.device))
 
 
@@ -93,9 +106,3 @@ def _orthogonal(unit: Tensor) -> Tensor:
 
 def _repeat(x: Tensor, n: int) -> Tensor:
     return x.expand(n, *x.shape)
-
-
-def _count(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise ValueError(f"n must be an integer >= 2, got {n!r}")
-    return n

@@ -55,7 +55,7 @@ def encode(
         raise ValueError(
             f'at must be "current", "target" or "fixed_point", got {at!r}'
         )
-    x = check_state(x_0).clone()
+    x = check_arrived(check_state(x_0), 0).clone()
     for step in reversed(steps(schedule, tau)):
         time = max(step.s, 1) if at == "current" else step.t
         x_t = (x - step.B * ask(eps_model, x, time)) / step.A
@@ -88,7 +88,13 @@ def _solve(
     """
     still, miss = 8 * torch.finfo(x_t.dtype).eps, float("inf")
     for _ in range(SWEEPS):
-        new = (x_s - step.B * answer(eps_model, x_t, step.t)) / step.A
+        eps = answer(eps_model, x_t, step.t)
+        if eps.isnan().any():
+            raise ValueError(
+                f"at t = {step.t} the predictor returned a value that is not "
+                "finite"
+            )
+        new = (x_s - step.B * eps) / step.A
         if not finite(new):
             break  # it runs away; what is left is the last finite state
         miss = step.A * float((new - x_t).abs().max())

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .guards import check_seeds, check_whole
+
 # Added to a seed, it starts the latent's own stream. torch's CPU generator
 # heeds 32 bits of a seed, so seeds stop where the other stream begins.
 STREAM = 2**31
@@ -21,18 +23,18 @@ def latents(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     Raises
     ------
     ValueError
-        If a seed is outside 0..2^31 - 1.
+        If a seed is no integer in 0..2^31 - 1, if there is none, or if the
+        shape does not hold sizes >= 1.
     """
-    return torch.stack(
-        [torch.randn(*shape, generator=_stream(seed)) for seed in seeds]
-    )
-
-
-def _stream(seed: int) -> torch.Generator:
-    seed = int(seed)
-    if not 0 <= seed < STREAM:
-        raise ValueError(f"a seed must be in 0..{STREAM - 1}, got {seed}")
-    return torch.Generator().manual_seed(STREAM + seed)
+    seeds = check_seeds(seeds, STREAM - 1)
+    if not seeds:
+        raise ValueError("latents need at least 1 seed, got 0")
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise ValueError(f"shape must be a tuple of integers, got {shape!r}")
+    for size in shape:
+        check_whole(size, f"each size of shape {tuple(shape)}", 1)
+    own = [torch.Generator().manual_seed(STREAM + seed) for seed in seeds]
+    return torch.stack([torch.randn(tuple(shape), generator=g) for g in own])
 
 
 def noise_source(
@@ -40,21 +42,27 @@ def noise_source(
 ) -> Callable[[], Tensor]:
     """A function that draws noise like x, on the CPU unless told otherwise.
 
+    Each draw may overwrite the last one.
+
     Raises
     ------
     ValueError
-        If both sources are given, or not one seed for each sample.
+        If both sources are given, or not one seed for each sample, or one
+        that is no integer in 0..2^31 - 1.
     """
     if seeds is None:
         device = generator.device if generator else "cpu"
-        return lambda: torch.randn(
-            x.shape, generator=generator, dtype=x.dtype, device=device
-        ).to(x.device)
+        noise = torch.empty(0, dtype=x.dtype, device=device)
+        # resize_ takes memory at the first draw, and the same ever after
+        return lambda: (
+            noise.resize_(x.shape).normal_(generator=generator).to(x.device)
+        )
     if generator is not None:
         raise ValueError("give generator or seeds, not both")
+    seeds = check_seeds(seeds, STREAM - 1)
     if len(seeds) != len(x):
         raise ValueError(f"{len(seeds)} seeds for a batch of {len(x)}")
-    own = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    own = [torch.Generator().manual_seed(seed) for seed in seeds]
     return lambda: torch.stack(
         [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in own]
     ).to(x.device)

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from .guards import check_whole
 from .oracle import EpsModel
 from .process import (
     check_sigma,
@@ -26,6 +27,7 @@ def noise_loss(
     eps_model: EpsModel, schedule: Schedule, x_0: Tensor, eps: Tensor, t: int
 ) -> Tensor:
     """|eps_theta(x_t, t) - eps|^2, summed over a sample: (B,) (Eq. 5)."""
+    check_whole(t, "t", 1, schedule.T)
     x_t = diffuse(x_0, schedule.alpha[t], eps)
     return _square(_ask(eps_model, x_t, t) - eps)
 
@@ -74,6 +76,7 @@ def gamma_printed(
 ) -> Tensor:
     """1 / (2 d sigma^2 alpha_t), as the proof of Thm. 1 prints it (Eq. 35)."""
     a_t, _ = _levels_and_sigma(schedule, tau, sigma)
+    check_whole(d, "d", 1)
     return 1 / (2 * d * sigma**2 * a_t)
 
 
@@ -113,7 +116,7 @@ def variational_terms(
 
 def prior_kl(schedule: Schedule, x_0: Tensor, t: int) -> Tensor:
     """KL(q(x_t | x_0) || N(0, I)) in nats, shape (B,)."""
-    alpha = float(schedule.alpha[t])
+    alpha = float(schedule.alpha[check_whole(t, "t", 1, schedule.T)])
     d = x_0[0].numel()
     spread = d / 2 * (-alpha - math.log1p(-alpha))
     return alpha / 2 * _square(x_0) + spread

@@ -10,14 +10,16 @@ This sigma is a noise level. It is not the sigma_t of Eq. 7.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from .guards import check_whole
 from .oracle import EpsModel
 from .process import step_levels
-from .sampling import ask
+from .sampling import ask, check_arrived, check_state
 from .schedule import Schedule
 
 METHODS = ("euler", "eq15", "heun", "ab2", "dpm++2m")
@@ -25,11 +27,15 @@ METHODS = ("euler", "eq15", "heun", "ab2", "dpm++2m")
 
 def noise_level(alpha: Tensor) -> Tensor:
     """sigma = sqrt((1 - alpha) / alpha) (Eq. 38); inf where alpha = 0."""
+    if not ((alpha >= 0) & (alpha <= 1)).all():
+        raise ValueError(f"alpha must be in [0, 1], got {alpha}")
     return ((1 - alpha) / alpha).sqrt()
 
 
 def level_alpha(sigma: Tensor) -> Tensor:
     """alpha = 1 / (1 + sigma^2) (Eq. 40)."""
+    if not (sigma >= 0).all():
+        raise ValueError(f"a noise level must be >= 0, got {sigma}")
     return 1 / (1 + sigma**2)
 
 
@@ -44,8 +50,11 @@ def schedule_of_levels(sigma: Tensor) -> Schedule:
 
 def log_snr_grid(T: int, low: float, high: float) -> Schedule:
     """T levels from ``low`` to ``high``, even in log sigma, and 0 below."""
-    if not 0 < low < high:
-        raise ValueError(f"need 0 < low < high, got {low!r} and {high!r}")
+    check_whole(T, "T", 1)
+    if not 0 < low < high < math.inf:
+        raise ValueError(
+            f"need 0 < low < high < inf, got {low!r} and {high!r}"
+        )
     bounds = torch.tensor([low, high], dtype=torch.float64).log()
     grid = torch.linspace(bounds[0], bounds[1], T, dtype=torch.float64).exp()
     return schedule_of_levels(torch.cat([torch.zeros(1).double(), grid]))
@@ -107,8 +116,7 @@ def dpm2m_step(
     """
     shrink = sigma_s / sigma_t
     if x0_before is not None and sigma_s > 0:
-        log = torch.tensor([sigma_before, sigma_t, sigma_s]).double().log()
-        ratio = float((log[1] - log[2]) / (log[0] - log[1]))
+        ratio = math.log(sigma_t / sigma_s) / math.log(sigma_before / sigma_t)
         x0 = x0 + ratio / 2 * (x0 - x0_before)
     return shrink * xbar + (1 - shrink) * x0
 
@@ -149,7 +157,8 @@ def solve(
         root = float(schedule.alpha[times[i]].sqrt())
         return ask(eps_model, root * xbar, times[i])
 
-    xbar = x_T / float(a_t[-1].sqrt())
+    x = check_arrived(check_state(x_T), times[-1])
+    xbar = x / float(a_t[-1].sqrt())
     before = None  # the last slope, or the last x0_hat
     for i in range(len(tau), 0, -1):
         sigma_t, sigma_s = high[i - 1], low[i - 1]
@@ -170,4 +179,4 @@ def solve(
             x0 = xbar - sigma_t * eps
             xbar = dpm2m_step(xbar, x0, before, sigma_t, sigma_s, sigma_before)
             before = x0
-    return xbar
+    return check_arrived(xbar, 0)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .guards import check_times, check_whole
 from .schedule import Schedule, check_level
 
 EpsModel = Callable[[Tensor, Tensor], Tensor]
@@ -65,6 +66,7 @@ class GaussianMixture:
         self, n: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Draw n points, float64 (n, d), on the CPU."""
+        check_whole(n, "n", 1)
         k = torch.multinomial(
             self.weights, n, replacement=True, generator=generator
         )
@@ -117,6 +119,7 @@ def exact_eps(distribution: GaussianMixture, schedule: Schedule) -> EpsModel:
                 f"x_t must have shape (B, {m.shape[1]}), got "
                 f"{tuple(x_t.shape)}"
             )
+        check_times(t, len(x_t), schedule.T)
         a = alpha.to(x_t.device)[t][:, None]  # (B, 1)
         var = a * s**2 + 1 - a  # (B, K): each component after Eq. 4
         diff = x_t.double()[:, None] - a[..., None].sqrt() * m  # (B, K, d)
@@ -157,6 +160,7 @@ def empirical_eps(
                 f"x_t must be (B, {', '.join(map(str, shape))}), got "
                 f"{tuple(x_t.shape)}"
             )
+        check_times(t, len(x_t), schedule.T)
         data, sq = flat.to(x_t.device), norms.to(x_t.device)
         x = x_t.reshape(len(x_t), -1).to(data.dtype)  # (B, D)
         a = schedule.alpha.to(x.device)[t][:, None]  # (B, 1) float64

@@ -16,16 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, pins
 from .data import data_dir, fashion_mnist
 from .drawings import pixel_faces
+from .guards import check_whole, folder
 from .oracle import EpsModel
+from .pins import shipped
+from .recipe import Settings
 from .schedule import Schedule
 from .unet import UNet, UNetConfig
 from .velocity import eps_from_v
 
 SHAPES = {"fashion-mnist": (1, 28, 28), "pixel-faces": (3, 16, 16)}
-NETWORKS = tuple(SHAPES)
+NETWORKS = tuple(SHAPES)  # unconditional: those that Section 5 is about
+SHIPPED = (*NETWORKS, "fashion-mnist-classes")
 QUARTERS = 4  # of 1..T, in which the validation loss is reported
 
 
@@ -35,11 +39,11 @@ def load_unet(name: str) -> tuple[UNet, dict]:
     Raises
     ------
     ValueError
-        If there is no such network, or its file is damaged.
+        If there is no such network, or its file is not what its hash says.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"no network {name!r}; there are {NETWORKS}")
-    groups, meta = checkpoint.load(data_dir() / f"{name}.safetensors")
+    if name not in SHIPPED:
+        raise ValueError(f"no network {name!r}; there are {SHIPPED}")
+    groups, meta = checkpoint.load(shipped(f"{name}.safetensors"))
     net = UNet(UNetConfig(**meta["settings"]["unet"]))
     # halves on disk, floats at work
     net.load_state_dict({k: v.float() for k, v in groups["ema"].items()})
@@ -69,7 +73,9 @@ def digest(name: str) -> str:
 
 def loss_log(name: str) -> tuple[list[int], list[float]]:
     """The training loss |F - v|^2 of the shipped run: steps and means."""
-    with (data_dir() / f"{name}-loss.csv").open(newline="") as file:
+    if name not in SHIPPED:
+        raise ValueError(f"no loss log of {name!r}; there are {SHIPPED}")
+    with shipped(f"{name}-loss.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [int(r["step"]) for r in rows], [float(r["loss"]) for r in rows]
 
@@ -90,6 +96,10 @@ def validation_loss(
     Image i has the time 1 + i T/n and a noise of its own, so each quarter
     holds n/4 images and any one computes the same numbers.
     """
+    if name not in SHIPPED:
+        raise ValueError(f"no test images for {name!r}; there are {SHIPPED}")
+    check_whole(n, "n", QUARTERS)
+    check_whole(batch, "batch", 1)
     schedule = Schedule.linear()
     x_0 = validation_images(name, n)
     t = 1 + torch.arange(n) * schedule.T // n  # (n,), 1..T evenly
@@ -108,12 +118,12 @@ def validation_loss(
     return [float(error[quarter == q].mean()) for q in range(QUARTERS)]
 
 
-def pack(run: Path, folder: Path, every: int = 50) -> None:
-    """Write a run's averaged weights and loss log into ``folder``."""
+def pack(run: Path, out: Path, every: int = 50) -> None:
+    """Write a run's averaged weights and loss log into ``out``."""
     groups, meta = checkpoint.load(Path(run) / "checkpoint.safetensors")
-    name = meta["settings"]["data"]
+    name = Settings.from_json(meta["settings"]).name
     half = {k: v.half() for k, v in groups["ema"].items()}
-    path = folder / f"{name}.safetensors"
+    path = out / f"{name}.safetensors"
     net = UNet(UNetConfig(**meta["settings"]["unet"]))
     net.load_state_dict({k: v.float() for k, v in half.items()})
     meta["validation"] = validation_loss(
@@ -121,19 +131,24 @@ def pack(run: Path, folder: Path, every: int = 50) -> None:
     )
     checkpoint.save(path, {"ema": half}, meta)
     loss = groups["log"]["loss"]
-    with (folder / f"{name}-loss.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "loss"])
-        for i in range(every, len(loss) + 1, every):
-            writer.writerow([i, f"{float(loss[i - every : i].mean()):.6f}"])
+    rows = [
+        f"{i},{float(loss[i - every : i].mean()):.6f}\n"
+        for i in range(every, len(loss) + 1, every)
+    ]
+    text = "".join(["step,loss\n", *rows])
+    checkpoint.write_text(out / f"{name}-loss.csv", text)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ddim_edu.pretrained")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("run", type=folder)
+    parser.add_argument("--out", type=folder, default=None)
     args = parser.parse_args(argv)
+    if not (args.run / "checkpoint.safetensors").is_file():
+        parser.error(f"{args.run} holds no checkpoint.safetensors")
     pack(args.run, args.out or data_dir())
+    if not args.out:
+        pins.main()  # what is shipped is new
 
 
 if __name__ == "__main__":

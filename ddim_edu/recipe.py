@@ -1,4 +1,4 @@
-"""What a training run depends on, and the two recipes of the book."""
+"""What a training run depends on, and the recipes of the book."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ class Settings:
     decay: float = 0.3  # the last part of the run, where lr falls to 0
     ema: float = 0.999
     seed: int = 0
+    start: str = ""  # a shipped network whose weights the run begins with
+    unlabelled: float = 0.1  # share of pictures whose class is not told
 
     @classmethod
     def from_json(cls, stored: dict) -> Settings:
         return cls(**{**stored, "unet": UNetConfig(**stored["unet"])})
+
+    @property
+    def name(self) -> str:
+        """What the network is called, and its file."""
+        return f"{self.data}-classes" if self.unet.classes else self.data
 
     @property
     def decay_starts(self) -> int:
@@ -32,7 +39,8 @@ class Settings:
         return self.steps - int(self.decay * self.steps)
 
 
-# The two networks that the book ships.
+# The networks that the book ships. The last one is told the class, for
+# guidance, and goes on from the first one, which is not.
 RECIPES = {
     "fashion-mnist": Settings(
         unet=UNetConfig(channels=(24, 48, 96)), steps=5_000
@@ -45,6 +53,13 @@ RECIPES = {
             attention=(False, True, True),
         ),
         steps=7_000,
+    ),
+    "fashion-mnist-classes": Settings(
+        unet=UNetConfig(channels=(24, 48, 96), classes=10),
+        steps=2_500,
+        lr=7e-4,
+        decay=0.6,
+        start="fashion-mnist",
     ),
 }
 

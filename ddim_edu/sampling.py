@@ -60,12 +60,13 @@ def sample(
     Raises
     ------
     ValueError
-        As `steps`; if the predictor returns another shape or a value that is
-        not finite (named with its t); if both generator and seeds are given.
+        As `steps`; if the state is no finite floating point (B, ...); if the
+        predictor returns another shape or a value that is not finite (named
+        with its t); if both generator and seeds are given.
     """
     plan = steps(schedule, tau, eta, variance)
-    draw = noise_source(x_T, generator, seeds)
-    x = check_state(x_T).clone()
+    x = check_arrived(check_state(x_T), plan[0].t).clone()
+    draw = noise_source(x, generator, seeds)
     for step in plan:
         eps = ask(eps_model, x, step.t)
         x.mul_(step.A).add_(eps, alpha=step.B)
@@ -91,8 +92,8 @@ def trajectory(
     held at a time; what is yielded is yours to keep and to change.
     """
     plan = steps(schedule, tau, eta, variance)
-    draw = noise_source(x_T, generator, seeds)
-    x = check_state(x_T).clone()
+    x = check_arrived(check_state(x_T), plan[0].t).clone()
+    draw = noise_source(x, generator, seeds)
     return _walk(eps_model, schedule, x, plan, draw)
 
 
@@ -135,7 +136,8 @@ def answer(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
             f"at t = {t} the predictor returned {got} for a state of shape "
             f"{tuple(x.shape)}"
         )
-    eps = eps.to(x.dtype)
+    if eps.dtype != x.dtype:
+        eps = eps.to(x.dtype)
     if eps.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
         eps = eps.clone()  # the state is about to be overwritten
     return eps
@@ -144,7 +146,7 @@ def answer(eps_model: EpsModel, x: Tensor, t: int) -> Tensor:
 def finite(x: Tensor) -> bool:
     # A sum is not finite if any term is not: one cheap pass, and the exact
     # question only when it fails (a sum of finite numbers can overflow).
-    return math.isfinite(x.sum(dtype=torch.float32)) or bool(
+    return math.isfinite(x.detach().sum(dtype=torch.float32)) or bool(
         torch.isfinite(x).all()
     )
 
@@ -161,9 +163,11 @@ def check_arrived(x: Tensor, t: int) -> Tensor:
 
 def check_state(x: Tensor) -> Tensor:
     """Return ``x`` if it can be a state (B, ...), else say what it is."""
-    if not x.is_floating_point() or x.ndim < 1:
+    wanted = "the state must be floating point of shape (B, ...)"
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{wanted}, got a {type(x).__name__}")
+    if not x.is_floating_point() or x.ndim < 1 or x.numel() == 0:
         raise ValueError(
-            "the state must be floating point of shape (B, ...), got "
-            f"{x.dtype} of shape {tuple(x.shape)}"
+            f"{wanted} with B >= 1, got {x.dtype} of shape {tuple(x.shape)}"
         )
     return x

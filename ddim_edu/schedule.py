@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .guards import check_whole
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -90,14 +92,14 @@ class Schedule:
         cls, T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
     ) -> Schedule:
         """Ho et al.'s linear betas; the schedule of every experiment here."""
-        _check_T(T)
+        check_whole(T, "T", 1)
         betas = torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
         return cls.from_betas(betas)
 
     @classmethod
     def cosine(cls, T: int = 1000) -> Schedule:
         """Nichol and Dhariwal's cosine schedule, betas capped at 0.999."""
-        _check_T(T)
+        check_whole(T, "T", 1)
         s = 0.008
         angle = (torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s)
         f = torch.cos(angle * math.pi / 2) ** 2
@@ -169,12 +171,7 @@ def _table(values: Tensor, name: str) -> Tensor:
     return values
 
 
-def _check_T(T: int) -> None:
-    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
-        raise ValueError(f"T must be an integer >= 1, got {T!r}")
-
-
 def _check_S(T: int, S: int) -> None:
-    _check_T(T)
+    check_whole(T, "T", 1)
     if isinstance(S, bool) or not isinstance(S, int) or not 1 <= S <= T:
         raise ValueError(f"S must be an integer in 1..T = 1..{T}, got {S!r}")

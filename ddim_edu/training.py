@@ -24,28 +24,44 @@ from torch import Tensor
 from . import checkpoint
 from .data import fashion_mnist
 from .drawings import pixel_faces
+from .guards import check_whole, folder, whole
+from .pretrained import load_unet
 from .recipe import RECIPES, Settings, learning_rate, may_resume
 from .schedule import Schedule
 from .unet import UNet
 from .velocity import v_loss
 
 
-def training_images(data: str) -> Tensor:
-    """The images (N, C, H, W) in [-1, 1] that a network is trained on."""
-    if data == "pixel-faces":
-        return pixel_faces("train")
-    return fashion_mnist("train")[0]
+def training_set(settings: Settings) -> tuple[Tensor, Tensor | None]:
+    """Images (N, C, H, W) in [-1, 1]; labels (N,) if the network is told."""
+    if settings.data == "pixel-faces":
+        return pixel_faces("train"), None
+    images, labels = fashion_mnist("train")
+    return images, labels if settings.unet.classes else None
 
 
 def draw(
-    settings: Settings, T: int, images: Tensor, step: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The global batch of a step: x_0 (B, ...), t (B,), eps (B, ...)."""
+    settings: Settings,
+    T: int,
+    images: Tensor,
+    step: int,
+    labels: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """The global batch of a step: x_0 (B, ...), t (B,), eps (B, ...).
+
+    With labels, those of x_0 (B,) too; a share of them is replaced by the
+    number of classes, which means that the class is not told.
+    """
     g = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
     index = torch.randint(len(images), (settings.batch,), generator=g)
     t = torch.randint(1, T + 1, (settings.batch,), generator=g)
     x_0 = images[index]
-    return x_0, t, torch.randn(x_0.shape, generator=g)
+    eps = torch.randn(x_0.shape, generator=g)
+    if labels is None:
+        return x_0, t, eps
+    untold = torch.rand(settings.batch, generator=g) < settings.unlabelled
+    label = labels[index].masked_fill(untold, settings.unet.classes)
+    return x_0, t, eps, label
 
 
 def train(
@@ -53,6 +69,7 @@ def train(
     images: Tensor,
     out: Path,
     *,
+    labels: Tensor | None = None,
     save_every: int = 500,
     accelerator=None,
 ) -> Iterator[tuple[int, float]]:
@@ -63,10 +80,14 @@ def train(
     """
     from accelerate import Accelerator
 
+    check_whole(save_every, "save_every", 1)
     accelerator = accelerator or Accelerator()
     schedule = Schedule.linear()
     torch.manual_seed(settings.seed)
     net = UNet(settings.unet)
+    if settings.start:  # all but what tells the label is there
+        shipped = load_unet(settings.start)[0].state_dict()
+        net.load_state_dict(net.state_dict() | shipped)
     average = {k: v.clone() for k, v in net.state_dict().items()}
     names = [name for name, _ in net.named_parameters()]
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr)
@@ -91,7 +112,7 @@ def train(
     for step in range(done, settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
-        batch = draw(settings, schedule.T, images, step)
+        batch = draw(settings, schedule.T, images, step, labels)
         mine = [part[rank :: accelerator.num_processes] for part in batch]
         with accelerator.autocast():
             loss = v_loss(net, schedule, *(part.to(device) for part in mine))
@@ -138,20 +159,24 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m ddim_edu.training", description=__doc__.split("\n")[0]
     )
     parser.add_argument("data", choices=sorted(RECIPES))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, help="default: as shipped")
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--out", type=folder, required=True)
+    parser.add_argument("--steps", type=whole(1), help="default: as shipped")
+    parser.add_argument(
+        "--seed", type=whole(0, 2**31 - 1), default=Settings.seed
+    )
+    parser.add_argument("--save-every", type=whole(1), default=500)
     args = parser.parse_args(argv)
     settings = RECIPES[args.data]
     settings = dataclasses.replace(
         settings, steps=args.steps or settings.steps, seed=args.seed
     )
     accelerator = Accelerator(mixed_precision="bf16")
+    images, labels = training_set(settings)
     run = train(
         settings,
-        training_images(args.data),
+        images,
         args.out,
+        labels=labels,
         save_every=args.save_every,
         accelerator=accelerator,
     )

@@ -7,12 +7,15 @@ way down to the way up. Shapes: B batch, C channels, H x W pixels, E embedding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .guards import check_images
+from .layers import Attention as Attention  # chapter 10, to be moved
+from .layers import Block, Downsample, Upsample, embed_time
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class UNetConfig:
     attention: tuple[bool, ...] = (False, False, True)  # after its blocks?
     groups: int = 8  # of every GroupNorm; must divide every width
     dropout: float = 0.0  # in each residual block, while training
+    classes: int = 0  # labels the network is told; 0: none
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
@@ -55,7 +59,9 @@ CIFAR10 = UNetConfig(
 class UNet(nn.Module):
     """Map a picture (B, C, H, W) and times (B,) to a picture of its shape.
 
-    H and W must be multiples of 2^(resolutions - 1).
+    H and W must be multiples of 2^(resolutions - 1). A network that is told
+    labels takes them as int64 (B,) in 0..classes - 1; ``classes`` itself, or
+    no label at all, says that the class is not told.
     """
 
     def __init__(self, config: UNetConfig) -> None:
@@ -66,9 +72,15 @@ class UNet(nn.Module):
             nn.Linear(widths[0], E), nn.SiLU(), nn.Linear(E, E)
         )
         self.enter = nn.Conv2d(config.image_channels, widths[0], 3, padding=1)
+        if config.classes:
+            self.label = nn.Embedding(config.classes + 1, E)
+            nn.init.normal_(self.label.weight, std=0.4)  # as the time's
+            nn.init.zeros_(self.label.weight[-1])  # not told: nothing is added
 
         def block(c_in: int, c_out: int, attend: bool) -> Block:
-            return Block(c_in, c_out, E, attend, config)
+            return Block(
+                c_in, c_out, E, attend, config.groups, config.dropout
+            )
 
         self.down = nn.ModuleList()
         skips = [widths[0]]  # channels of what the way up will be handed
@@ -95,7 +107,14 @@ class UNet(nn.Module):
         nn.init.zeros_(self.leave.weight)  # start by predicting 0
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, label: Tensor | None = None
+    ) -> Tensor:
+        check_images(x, self.config.image_channels)
+        if t.shape != (len(x),):
+            raise ValueError(
+                f"t must have shape ({len(x)},), got {tuple(t.shape)}"
+            )
         factor = 2 ** (len(self.config.channels) - 1)
         if x.shape[-1] % factor or x.shape[-2] % factor:
             raise ValueError(
@@ -104,6 +123,12 @@ class UNet(nn.Module):
             )
         emb = embed_time(t, self.config.channels[0])
         emb = self.time(emb.to(self.enter.weight.dtype))  # (B, E)
+        if self.config.classes:
+            if label is None:
+                label = torch.full_like(t, self.config.classes)
+            emb = emb + self.label(label)
+        elif label is not None:
+            raise ValueError("this network knows no labels (classes = 0)")
         h = self.enter(x)  # (B, C0, H, W)
         skips = [h]
         for layer in self.down:  # widths grow, H and W halve
@@ -116,77 +141,3 @@ class UNet(nn.Module):
                 h = torch.cat([h, skips.pop()], dim=1)
             h = layer(h, emb)
         return self.leave(F.silu(self.leave_norm(h)))  # (B, C, H, W)
-
-
-class Block(nn.Module):
-    """Two convolutions, the time in between, a shortcut, maybe attention."""
-
-    def __init__(
-        self, c_in: int, c_out: int, E: int, attend: bool, config: UNetConfig
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.GroupNorm(config.groups, c_in, eps=1e-6)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.time = nn.Linear(E, c_out)
-        self.norm2 = nn.GroupNorm(config.groups, c_out, eps=1e-6)
-        self.dropout = nn.Dropout(config.dropout)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.shortcut = (
-            nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        )
-        self.attention = (
-            Attention(c_out, config.groups) if attend else nn.Identity()
-        )
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))  # (B, c_out, H, W)
-        h = h + self.time(F.silu(emb))[:, :, None, None]
-        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        return self.attention(self.shortcut(x) + h)
-
-
-class Attention(nn.Module):
-    """Every pixel looks at every pixel: one head over H*W places."""
-
-    def __init__(self, c: int, groups: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(groups, c, eps=1e-6)
-        self.q, self.k, self.v, self.out = (nn.Linear(c, c) for _ in range(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
-        # (B, 1, H*W, C): one head
-        q, k, v = (f(h)[:, None] for f in (self.q, self.k, self.v))
-        h = self.out(F.scaled_dot_product_attention(q, k, v)[:, 0])
-        return x + h.transpose(1, 2).reshape(x.shape)
-
-
-class Downsample(nn.Module):
-    """Halve H and W by a convolution of stride 2, padded right and below."""
-
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c, c, 3, stride=2)
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
-
-
-class Upsample(nn.Module):
-    """Double H and W by repeating pixels, then convolve."""
-
-    def __init__(self, c: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(c, c, 3, padding=1)
-
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-
-
-def embed_time(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines of t at ``width``/2 frequencies: (B, width)."""
-    half = width // 2
-    rate = -math.log(10_000) / (half - 1)
-    freq = torch.exp(rate * torch.arange(half, device=t.device))
-    angle = t[:, None].float() * freq  # (B, half)
-    return torch.cat([angle.sin(), angle.cos()], dim=1)

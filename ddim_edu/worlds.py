@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from .guards import check_whole
 from .oracle import GaussianMixture
 
 
@@ -22,8 +23,7 @@ def ring(modes: int = 8, std: float = 0.1) -> GaussianMixture:
     The radius is sqrt(2), so that the ring itself has unit variance in each
     coordinate, as much as the noise.
     """
-    if modes < 1:
-        raise ValueError(f"modes must be >= 1, got {modes}")
+    check_whole(modes, "modes", 1)
     angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
     return GaussianMixture(
         math.sqrt(2) * torch.stack([angle.cos(), angle.sin()], dim=1),

@@ -6,10 +6,12 @@ import json
 from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from PIL import Image
 
 from ddim_edu import explore, live
+from ddim_edu.figures import with_palette
 
 
 def draw(value):
@@ -91,6 +93,22 @@ def test_the_page_needs_nothing_from_outside():
 
 def test_fewer_colours_make_a_smaller_page():
     assert len(slider(colours=4)) < len(slider())
+
+
+def test_each_entry_of_a_palette_is_the_middle_of_its_colours():
+    """Else a strong colour that fills a picture shifts as a whole."""
+    rng = np.random.default_rng(0)
+    tiles = rng.choice([0, 255], (12, 12, 3)).repeat(6, 0).repeat(6, 1)
+    rough = (tiles * 0.9 + rng.integers(0, 26, tiles.shape)).astype(np.uint8)
+    small = with_palette(Image.fromarray(rough), 16)
+    entry, palette = np.asarray(small), np.asarray(small.convert("RGB"))
+    for k in np.unique(entry):
+        middle = rough[entry == k].mean(0)
+        # an entry is an integer, and k-means stops when few pixels move
+        assert np.abs(middle - palette[entry == k][0]).max() < 1.5
+    # and where there are entries enough, nothing changes at all
+    flat = Image.fromarray(tiles.astype(np.uint8))
+    assert with_palette(flat, 8).convert("RGB").tobytes() == flat.tobytes()
 
 
 NASTY = (

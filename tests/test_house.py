@@ -23,17 +23,24 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # A module imports only from rows above its own. What is above `figures` runs
 # where there is neither matplotlib nor a notebook.
 FLOORS = (
-    {"schedule", "checkpoint", "noise", "distances"},
+    {"guards"},
+    {"schedule", "checkpoint", "noise", "distances", "layers"},
     {"process", "oracle", "data"},
-    {"step", "paths", "worlds", "unet", "drawings"},
-    {"objective", "sampling", "discrete", "interpolation", "gaussian"},
-    {"inversion", "ode", "velocity", "recipe", "classifier"},
-    {"pretrained", "training"},
-    {"quality"},
-    {"evaluation"},
-    {"checks"},
+    {"step", "paths", "worlds", "unet", "drawings", "pins", "hub", "cifar"},
+    {
+        "objective", "sampling", "discrete", "interpolation", "gaussian",
+        "translation",
+    },
+    {
+        "inversion", "ode", "velocity", "recipe", "classifier", "published",
+        "fast",
+    },
+    {"pretrained", "grids"},
+    {"training", "guidance", "quality", "cells", "subjects"},
+    {"evaluation", "scoring"},
+    {"checks", "cost"},
     {"figures"},
-    {"explorers"},
+    {"explorers", "atscale"},
     {"__init__"},
 )
 FLOOR = {name: i for i, row in enumerate(FLOORS) for name in row}

@@ -182,9 +182,25 @@ def test_dpm2m_reads_x0_half_way_in_log_sigma():
     def x0(sigma):
         return torch.tensor(0.3 + 0.7 * math.log(sigma), dtype=torch.float64)
 
-    for before, now, then in ((9.0, 3.0, 2.0), (9.0, 8.0, 1.0)):
+    # the last levels are no float32s: coefficients are float64's
+    levels = (9.0, 3.0, 2.0), (9.0, 8.0, 1.0), (9.1, 0.7, 0.3)
+    for before, now, then in levels:
         xbar = torch.tensor(1.5, dtype=torch.float64)
         got = dpm2m_step(xbar, x0(now), x0(before), now, then, before)
         middle = x0(math.sqrt(now * then))
         want = then / now * xbar + (1 - then / now) * middle
         assert abs(float(got - want)) < 1e-14
+
+
+def test_the_noise_level_of_pure_noise_is_infinite():
+    assert float(noise_level(torch.tensor(0.0))) == math.inf
+
+
+def test_solving_keeps_no_gradient():
+    def model(x, t):
+        assert not torch.is_grad_enabled()
+        return 0.5 * x
+
+    x_T = _starts(3).requires_grad_()
+    assert not solve(model, SCHEDULE, x_T, tau_linear(1000, 3)).requires_grad
+    assert torch.is_grad_enabled()

@@ -23,13 +23,14 @@ from ddim_edu import (
     validation_loss,
 )
 from ddim_edu.classifier import HEADS, Classifier, fit
-from ddim_edu.pretrained import NETWORKS, SHAPES
+from ddim_edu.pretrained import NETWORKS, SHAPES, SHIPPED
 from ddim_edu.recipe import RECIPES, Settings
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
+each_shipped = pytest.mark.parametrize("name", SHIPPED)
 
 
-@each_network
+@each_shipped
 def test_the_settings_are_those_of_the_recipe(name):
     """One documented command made it."""
     _, meta = load_unet(name)
@@ -38,17 +39,18 @@ def test_the_settings_are_those_of_the_recipe(name):
     assert meta["step"] == stored.steps
 
 
-@each_network
+@each_shipped
 def test_the_loss_log_is_whole(name):
     steps, losses = loss_log(name)
     assert steps[-1] == RECIPES[name].steps
     assert steps == list(range(50, steps[-1] + 1, 50))
     assert all(math.isfinite(loss) for loss in losses)
-    # it learned: |F - v|^2 of a network that says 0 is near 1
-    assert losses[-1] < losses[0] / 3
+    # it learned: |F - v|^2 of a network that says 0 is near 1; a run that
+    # starts from a trained network has learned that already
+    assert losses[-1] < (1 if RECIPES[name].start else losses[0]) / 3
 
 
-@each_network
+@each_shipped
 def test_the_network_has_its_stored_loss(name):
     """Another machine's float32 rounds otherwise, far below this."""
     stored = load_unet(name)[1]["validation"]
@@ -83,14 +85,6 @@ def test_at_T_the_guess_is_tame(name):
 def test_an_unknown_name_is_refused(call, kind):
     with pytest.raises(ValueError, match=f"no {kind}.* 'mnist'"):
         call("mnist")
-
-
-def test_a_damaged_network_is_refused(tmp_path, monkeypatch):
-    whole = (pretrained.data_dir() / "pixel-faces.safetensors").read_bytes()
-    (tmp_path / "pixel-faces.safetensors").write_bytes(whole[:-10])
-    monkeypatch.setattr(pretrained, "data_dir", lambda: tmp_path)
-    with pytest.raises(ValueError, match="pixel-faces.safetensors is damaged"):
-        load_network("pixel-faces")
 
 
 def test_a_run_is_packed_as_halves_with_its_log(tmp_path):

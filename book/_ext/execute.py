@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from conftest import KERNEL_ENV  # noqa: E402  what the tests run under
+from ddim_edu.figures import with_palette  # noqa: E402
 
 # what editors and services leave in a cell, none of it the author's
 FOREIGN = (
@@ -74,14 +75,7 @@ def shrink_pictures(nb) -> None:
             if "image/png" in data:
                 png = io.BytesIO(base64.b64decode(data["image/png"]))
                 picture = Image.open(png).convert("RGB")
-                small = packed(
-                    picture.quantize(
-                        256,
-                        method=Image.Quantize.MAXCOVERAGE,
-                        kmeans=4,
-                        dither=Image.Dither.NONE,
-                    )
-                )
+                small = packed(with_palette(picture, 256))
                 pixels = picture.width * picture.height
                 if len(picture.getcolors(pixels)) > 999:
                     whole = packed(picture)
