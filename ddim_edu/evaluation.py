@@ -13,17 +13,29 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from . import checkpoint, quality
+from . import quality
+from .cells import (
+    CLIPPED,
+    ROWS,
+    TAUS,
+    Batch,
+    Cell,
+    draw_cell,
+    join,
+    place,
+    share,
+    split,
+)
 from .classifier import Classifier, labelled, load_classifier
 from .distances import nearest, runaway
-from .inversion import reconstruct
+from .guards import folder, whole
 from .noise import latents
+from .ode import METHODS
 from .oracle import EpsModel
 from .pretrained import (
     NETWORKS,
@@ -32,21 +44,9 @@ from .pretrained import (
     load_network,
     validation_images,
 )
-from .sampling import sample
-from .schedule import Schedule, tau_linear, tau_quadratic
 
-ROWS = ("0", "0.2", "0.5", "1", "hat")  # of Table 1: eta, or sigma-hat
-TAUS = {"linear": tau_linear, "quadratic": tau_quadratic}
 BATCH = 50
 BACK = 200  # test images that are encoded and decoded
-
-
-class Cell(NamedTuple):
-    """One cell of the table: how many steps, which sampler, which times."""
-
-    S: int
-    row: str  # an eta, "hat", or "back": encode test images and decode them
-    tau: str = "linear"
 
 
 def draw(
@@ -57,21 +57,11 @@ def draw(
     Of a cell "back" it is the reconstructions of the test images with these
     numbers.
     """
-    schedule = Schedule.linear()
-    tau = TAUS[cell.tau](schedule.T, cell.S)
     if cell.row == "back":
-        x_0 = validation_images(name, seeds.stop)[seeds.start :].to(device)
-        return reconstruct(eps_model, schedule, x_0, tau).cpu()
-    hat = cell.row == "hat"
-    return sample(
-        eps_model,
-        schedule,
-        latents(seeds, SHAPES[name]).to(device),
-        tau,
-        0.0 if hat else float(cell.row),
-        variance="hat" if hat else "eta",
-        seeds=seeds,
-    ).cpu()
+        start = validation_images(name, seeds.stop)[seeds.start :]
+    else:
+        start = latents(seeds, SHAPES[name])
+    return draw_cell(eps_model, cell, start.to(device), seeds)
 
 
 def measure(
@@ -106,45 +96,28 @@ def fill(
     weights = digest(name)
     eps_model = load_network(name, accelerator.device)
     judge, pool = load_classifier(name), labelled(name, "train")[0]
-    todo = [
-        (cell, seeds)
+
+    def make(cell: Cell, seeds: range) -> Batch:
+        images = draw(eps_model, name, cell, seeds, accelerator.device)
+        return measure(images, name, cell, seeds, judge, pool)
+
+    jobs = [
+        (place(out, name, cell, seeds), partial(make, cell, seeds))
         for cell, n in cells.items()
         for seeds in batches(cell, n)
     ]
-    mine = todo[accelerator.process_index :: accelerator.num_processes]
-    for cell, seeds in mine:
-        path = place(out, name, cell, seeds)
-        if not is_done(path, weights):
-            images = draw(eps_model, name, cell, seeds, accelerator.device)
-            kept = measure(images, name, cell, seeds, judge, pool)
-            checkpoint.save(path, {"batch": kept}, {"weights": weights})
-        yield path
-
-
-def place(out: Path, name: str, cell: Cell, seeds: range) -> Path:
-    folder = f"S{cell.S}-{cell.row}-{cell.tau}"
-    return out / name / folder / f"{seeds.start}-{seeds.stop}.safetensors"
-
-
-def is_done(path: Path, weights: str) -> bool:
-    if not path.is_file():
-        return False
-    return checkpoint.load(path)[1]["weights"] == weights
+    return share(jobs, weights, accelerator)
 
 
 def batches(cell: Cell, n: int) -> list[range]:
     """The seeds of a cell, batch by batch; a road back counts double."""
     n = min(n, BACK) if cell.row == "back" else n
-    return [range(i, min(i + BATCH, n)) for i in range(0, n, BATCH)]
+    return split(n, BATCH)
 
 
 def gather(out: Path, name: str, cell: Cell, n: int) -> dict[str, Tensor]:
     """Put the batches of a cell together again, in the order of seeds."""
-    parts = [
-        checkpoint.load(place(out, name, cell, seeds))[0]["batch"]
-        for seeds in batches(cell, n)
-    ]
-    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    return join([place(out, name, cell, seeds) for seeds in batches(cell, n)])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -153,13 +126,27 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m ddim_edu.evaluation")
     parser.add_argument("data", choices=NETWORKS)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--S", type=int, nargs="+", default=[10, 20, 50, 100])
+    parser.add_argument("--out", type=folder, required=True)
     parser.add_argument(
-        "--n", type=int, nargs="+", default=[1000], help="samples, for each S"
+        "--S", type=whole(1, 1000), nargs="+", default=[10, 20, 50, 100]
     )
-    parser.add_argument("--rows", nargs="+", default=[*ROWS, "back"])
-    parser.add_argument("--tau", choices=sorted(TAUS), default="linear")
+    parser.add_argument(
+        "--n",
+        type=whole(2),
+        nargs="+",
+        default=[1000],
+        help="samples, for each S",
+    )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=[*ROWS, CLIPPED, *METHODS, "back"],
+        default=[*ROWS, "back"],
+    )
+    parser.add_argument(
+        "--tau", nargs="+", choices=sorted(TAUS), default=["linear"]
+    )
+    parser.add_argument("--table", default="quality", help="its file's name")
     args = parser.parse_args(argv)
     if "0" not in args.rows:
         parser.error("--rows needs 0, which the others are compared with")
@@ -168,8 +155,9 @@ def main(argv: list[str] | None = None) -> None:
     if len(sizes) != len(args.S):
         parser.error(f"{len(sizes)} sizes --n for {len(args.S)} values of --S")
     cells = {
-        Cell(S, row, args.tau): n
+        Cell(S, row, tau): n
         for S, n in zip(args.S, sizes, strict=True)
+        for tau in args.tau
         for row in args.rows
     }
     total = sum(len(batches(*cell)) for cell in cells.items())
@@ -182,7 +170,8 @@ def main(argv: list[str] | None = None) -> None:
             cell: gather(args.out, args.data, cell, n)
             for cell, n in cells.items()
         }
-        quality.save(args.out, args.data, quality.tabulate(args.data, kept))
+        summary = quality.tabulate(args.data, kept)
+        quality.save(args.out, args.data, summary, args.table)
 
 
 if __name__ == "__main__":

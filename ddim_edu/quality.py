@@ -14,7 +14,6 @@ from torch import Tensor
 
 from . import checkpoint
 from .classifier import labelled, load_classifier
-from .data import data_dir
 from .distances import (
     bootstrap,
     coverage,
@@ -24,7 +23,8 @@ from .distances import (
     nearest,
     standardise,
 )
-from .pretrained import digest, validation_images
+from .pins import shipped
+from .pretrained import NETWORKS, digest, validation_images
 
 HEAD = 16  # samples of each cell whose features are kept
 UNSEEN = 1000  # test pictures, for the distance to the training set
@@ -88,26 +88,33 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
 
 
 def save(
-    folder: Path, name: str, summary: tuple[dict, dict[str, Tensor]]
+    folder: Path,
+    name: str,
+    summary: tuple[dict, dict[str, Tensor]],
+    kind: str = "quality",
 ) -> None:
-    """Write ``NAME-quality.json`` and the heads beside it."""
+    """Write ``NAME-KIND.json`` and the heads beside it."""
     table, heads = summary
-    checkpoint.save(
-        folder / f"{name}-quality.safetensors", {"head": heads}, {}
-    )
+    checkpoint.save(folder / f"{name}-{kind}.safetensors", {"head": heads}, {})
     text = json.dumps(table, indent=1) + "\n"
-    (folder / f"{name}-quality.json").write_text(text)
+    checkpoint.write_text(folder / f"{name}-{kind}.json", text)
 
 
-def quality(name: str) -> dict:
+def quality(name: str, kind: str = "quality") -> dict:
     """All that is stored for a network; made with the shipped weights.
+
+    ``kind`` is "quality" for the rows of Table 1, "solvers" for what came
+    after DDIM.
 
     Raises
     ------
     ValueError
-        If the table was made with other weights than those shipped.
+        If there is none for this network, its file is not what its hash says,
+        or it was made with other weights than those shipped.
     """
-    table = json.loads((data_dir() / f"{name}-quality.json").read_text())
+    if name not in NETWORKS:
+        raise ValueError(f"no table of {name!r}; there are {NETWORKS}")
+    table = json.loads(shipped(f"{name}-{kind}.json").read_text())
     if table["network"] != digest(name):
         raise ValueError(
             f"the table of {name} was made with weights "
@@ -117,29 +124,40 @@ def quality(name: str) -> dict:
     return table
 
 
-def quality_table(name: str) -> list[dict]:
+def quality_table(name: str, kind: str = "quality") -> list[dict]:
     """The cells of Table 1 for a network of ours, one dict a cell.
 
-    Keys: S, row ("0", "0.2", "0.5", "1": eta; "hat"), tau, n samples; fd, the
+    ``kind`` "solvers" holds other methods than Eq. 12, at equal calls S.
+    Keys: S, row ("0", "0.2", "0.5", "1": eta; "hat"; or one of
+    `ode.METHODS`), tau (which grid of times), n samples; fd, the
     Frechet distance to the training set on the classifier's features, each in
     units of its standard deviation there; sd, its bootstrap standard error;
-    diff and diff_sd, the same for fd minus that of row "0" at the same S,
-    paired by the latents; coverage; nearest, the mean distance to the nearest
-    training picture; runaway, a share.
+    diff and diff_sd, the same for fd minus that of row "0" at the same S and
+    tau, paired by the latents; coverage; nearest, the mean distance to the
+    nearest training picture; runaway, a share.
     """
-    return quality(name)["cells"]
+    return quality(name, kind)["cells"]
 
 
 def quality_floor(name: str, n: int) -> tuple[float, float]:
     """fd of n real pictures to the others, its mean and standard deviation."""
-    floor = quality(name)["floor"][str(n)]
-    return floor["mean"], floor["sd"]
+    floors = quality(name)["floor"]
+    if str(n) not in floors:
+        raise ValueError(f"n must be one of {', '.join(floors)}, got {n!r}")
+    return floors[str(n)]["mean"], floors[str(n)]["sd"]
 
 
-def quality_head(name: str, S: int, row: str, tau: str = "linear") -> Tensor:
+def quality_head(
+    name: str, S: int, row: str, tau: str = "linear", kind: str = "quality"
+) -> Tensor:
     """Features (16, 64) of a cell's samples of seeds 0..15."""
-    path = data_dir() / f"{name}-quality.safetensors"
-    return checkpoint.load(path)[0]["head"][_key(S, row, tau)]
+    if name not in NETWORKS:
+        raise ValueError(f"no table of {name!r}; there are {NETWORKS}")
+    path = shipped(f"{name}-{kind}.safetensors")
+    heads, key = checkpoint.load(path)[0]["head"], _key(S, row, tau)
+    if key not in heads:
+        raise ValueError(f"no cell {key}; there are {', '.join(heads)}")
+    return heads[key]
 
 
 def _key(S: int, row: str, tau: str) -> str:

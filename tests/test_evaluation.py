@@ -22,8 +22,10 @@ from ddim_edu import (
     quality_table,
     reconstruct,
     sample,
+    solve,
 )
 from ddim_edu.evaluation import Cell, batches, draw, main, place
+from ddim_edu.grids import tau_edm
 from ddim_edu.pretrained import NETWORKS, digest
 from ddim_edu.schedule import Schedule, tau_linear
 
@@ -33,15 +35,18 @@ FACES = "pixel-faces"
 FEW = [FACES, "--S", "2", "--n", "60", "--rows", "0", "hat", "back"]
 
 
-@pytest.fixture
-def small(monkeypatch):
+def stand_in(change, batch: int = evaluation.BATCH) -> None:
     """A small stand-in for the training set and for the road back."""
     for module in (evaluation, quality):
-        monkeypatch.setattr(
-            module, "labelled", lambda *_: (pixel_faces()[:400], None)
-        )
-    monkeypatch.setattr(quality, "UNSEEN", 20)
-    monkeypatch.setattr(evaluation, "BACK", 4)
+        change(module, "labelled", lambda *_: (pixel_faces()[:400], None))
+    change(quality, "UNSEEN", 20)
+    change(evaluation, "BACK", 4)
+    change(evaluation, "BATCH", batch)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    stand_in(monkeypatch.setattr)
 
 
 def files(folder: Path) -> dict[str, dict]:
@@ -86,11 +91,9 @@ def test_the_command_makes_a_table_and_goes_on_where_it_was(
 
 
 TWO = """
-from test_evaluation import FACES, FEW
-from ddim_edu import evaluation, quality, pixel_faces
-for module in (evaluation, quality):
-    module.labelled = lambda *_: (pixel_faces()[:400], None)
-quality.UNSEEN, evaluation.BACK = 20, 4
+from test_evaluation import FEW, stand_in
+from ddim_edu import evaluation
+stand_in(setattr)
 import sys
 from accelerate import Accelerator
 assert Accelerator().num_processes == 2
@@ -126,6 +129,11 @@ def test_a_cell_is_the_sampler_it_names():
         ours = draw(model, FACES, Cell(3, row), seeds)
         theirs = sample(model, schedule, x_T, tau, **options)
         assert torch.equal(ours, theirs), row
+    for method, steps in (("ab2", 3), ("dpm++2m", 3), ("heun", 2)):
+        # 2 steps of Heun's are 3 calls: cells with one S cost the same
+        ours = draw(model, FACES, Cell(3, method, "edm"), seeds)
+        times = tau_edm(schedule, steps)
+        assert torch.equal(ours, solve(model, schedule, x_T, times, method))
     back = draw(model, FACES, Cell(3, "back"), seeds)
     x_0 = pixel_faces("test")[2:4]
     assert torch.equal(back, reconstruct(model, schedule, x_0, tau))
@@ -165,6 +173,19 @@ def test_the_stored_table_is_whole(name):
             assert cell["diff"] == 0
 
 
+def test_the_table_of_solvers_is_whole():
+    table = quality_table("fashion-mnist", "solvers")
+    assert {(c["S"], c["row"], c["tau"]) for c in table} == {
+        (S, row, tau)
+        for S in (10, 20)
+        for row in ("0", "ab2", "dpm++2m", "heun")
+        for tau in ("linear", "edm")
+    }
+    for cell in table:
+        assert cell["n"] == 500 and cell["sd"] > 0
+        assert cell["diff"] == 0 or cell["row"] != "0"
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fewer_than_one_in_a_hundred_runs_away(name):
     """Of 1,000 samples at S = 20 and eta = 0."""
@@ -186,6 +207,6 @@ def test_a_table_of_other_weights_is_refused(tmp_path, monkeypatch):
     table = quality.quality(FACES)
     table["network"] = "0" * 64
     (tmp_path / f"{FACES}-quality.json").write_text(json.dumps(table))
-    monkeypatch.setattr(quality, "data_dir", lambda: tmp_path)
+    monkeypatch.setattr(quality, "shipped", lambda name: tmp_path / name)
     with pytest.raises(ValueError, match="was made with weights 000000000000"):
         quality_table(FACES)
