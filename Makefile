@@ -7,7 +7,7 @@ NB ?= $(wildcard book/*.ipynb)
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help book test coverage mutants lint bench execute address env clean
+.PHONY: help book test coverage mutants lint audit bench execute address env clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -35,6 +35,13 @@ lint: $(READY) ## style and spelling, of notebooks too
 	  $(BIN)/jupytext --quiet --to md:myst --output - $$nb \
 	  | $(BIN)/codespell - || { echo "in $$nb (lines of its text form)"; exit 1; }; \
 	done
+
+audit: ## known holes in what requirements.txt pins (asks PyPI)
+	$(PYTHON) -m venv _build/audit
+	_build/audit/bin/pip install --quiet --disable-pip-version-check \
+	  pip-audit==2.10.1
+	grep -v '^-e' requirements.txt > _build/audit/pinned.txt
+	_build/audit/bin/pip-audit --requirement _build/audit/pinned.txt
 
 bench: $(READY) _build/peers ## speed and memory beside public samplers (ARGS=--quick)
 	PYTHONPATH=_build/peers $(BIN)/python -m benchmarks $(ARGS)

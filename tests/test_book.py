@@ -27,6 +27,7 @@ class Page(HTMLParser):
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
+        self.loads: list[str] = []  # what a browser fetches without a click
         self.images: list[dict] = []
         self.prose: list[str] = []
         self.claims = 0
@@ -39,6 +40,8 @@ class Page(HTMLParser):
         self.ids |= {found[key] for key in ("id", "name") if key in found}
         if not (tag == "link" and found.get("rel") != "stylesheet"):
             self.links += [found[k] for k in ("href", "src") if k in found]
+        if tag in ("script", "link", "img", "iframe"):
+            self.loads += [found[k] for k in ("href", "src") if k in found]
         if tag == "img":
             self.images.append(found)
         self.claims += tag == "tr" and "claim" in classes
@@ -98,6 +101,17 @@ def test_internal_links_arrive(site, pages):
             ):
                 dead.append(f"{path.relative_to(site)}: {link}")
     assert not dead, "\n".join(dead)
+
+
+def test_a_page_loads_nothing_from_another_host(pages):
+    """It reads offline, formulas and all, and tells nobody that it is read."""
+    loaded = {
+        link
+        for page in pages.values()
+        for link in page.loads
+        if urlsplit(link).netloc
+    }
+    assert not loaded
 
 
 def test_images_have_alternative_text(site, pages):
