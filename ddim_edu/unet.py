@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .guards import check_images
-from .layers import Attention as Attention  # chapter 10, to be moved
 from .layers import Block, Downsample, Upsample, embed_time
 
 
