@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 from matplotlib.image import imsave
 
 from .cells import CLIPPED, ROWS, TAUS, Cell, join, share
@@ -137,6 +138,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
+    # float32 in full: by default cuDNN's convolutions, in the network and in
+    # Inception, round to TF32 on cards that have it (Ampere and later)
+    torch.backends.cudnn.allow_tf32 = False
     from accelerate import Accelerator, InitProcessGroupKwargs
     from tqdm import tqdm
 

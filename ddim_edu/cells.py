@@ -84,7 +84,7 @@ def hat_clipped(
     tau: Tensor,
     seeds: Sequence[int],
 ) -> Tensor:
-    """sigma-hat (D.3) with two habits of the code that made Table 1.
+    """sigma-hat (D.3) with two habits of the official code for that row.
 
     Each x0-hat is cut to [-1, 1] before it enters Eq. 7, and the step into
     time 0 adds no noise, though sigma-hat is not 0 there. The first is the

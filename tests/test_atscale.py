@@ -282,6 +282,22 @@ def test_a_wrong_subject_is_refused():
         load_subject(FACES, data=Path("here"))
 
 
+def test_the_command_rounds_no_convolution_to_tf32(tmp_path, monkeypatch):
+    seen = []
+
+    def look(*_):
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return {} if len(seen) == 1 else 0.003
+
+    monkeypatch.setattr(atscale, "run", look)
+    monkeypatch.setattr(cost, "seconds_a_call", look)
+    for words in ([], ["--estimate"]):
+        # PyTorch's default, which comes back after the test
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        command(tmp_path, *FEW, *words)
+    assert seen == [False, False]
+
+
 def test_what_fid_lacks_is_missed_before_the_first_sample(
     tmp_path, monkeypatch
 ):

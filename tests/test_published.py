@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import threading
@@ -498,6 +499,22 @@ def test_your_own_hash_comes_first(server, file, tmp_path):
     assert server.asked == ["resolve"] * 2
     with pytest.raises(ValueError, match="SHA-256.*expected 0000"):
         load_published("tiny", sha256="0" * 64)
+
+
+def test_a_download_is_held_to_the_catalogues_hash(
+    server, file, monkeypatch, tmp_path
+):
+    def pin(digest):
+        entry = dataclasses.replace(CATALOGUE["tiny"], sha256=digest)
+        monkeypatch.setitem(CATALOGUE, "tiny", entry)
+
+    pin("0" * 64)
+    with pytest.raises(ValueError, match="does not match the known hash"):
+        load_published("tiny")
+    assert cached(tmp_path) == []
+    pin(sha256(file.read_bytes()))
+    load_published("tiny")
+    assert server.asked == ["resolve"] * 2  # the hub is not asked for one
 
 
 def test_a_repository_with_a_pickle_alone_says_so(server, tmp_path):
