@@ -19,7 +19,7 @@ from ddim_edu import GaussianMixture, Schedule
 settings.register_profile(
     "laws", deadline=None, derandomize=True, database=None, max_examples=30
 )
-settings.load_profile("laws")
+settings.load_profile(os.environ.get("LAWS_PROFILE", "laws"))
 
 ULP = 2.0**-52  # spacing of float64 at 1; a rounding costs at most half
 LINEAR = Schedule.linear()

@@ -18,6 +18,7 @@ from ddim_edu import (
     cat_weights,
     sample_discrete,
 )
+from ddim_edu.process import ROUNDING
 
 ALPHA = torch.tensor([1.0, 0.85, 0.5, 0.2, 0.0], dtype=torch.float64)
 SCHEDULE = Schedule(ALPHA)
@@ -80,6 +81,12 @@ def test_kl_edges():
     assert cat_kl(one[0], torch.full((2,), 0.5).double()) == pytest.approx(
         math.log(2)
     )
+
+
+def test_kl_is_over_the_last_axis():
+    p, q = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    each = [float(cat_kl(a, b)) for a, b in zip(p, q, strict=True)]
+    assert cat_kl(p, q).tolist() == pytest.approx(each)
 
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
@@ -146,3 +153,45 @@ def test_scale_says_how_often_a_symbol_stays(scale, share):
     )  # fmt: skip
     stayed = seen[1][:, 1].mean()
     assert abs(stayed - share) < 4 * (share * (1 - share) / n) ** 0.5
+
+
+def test_the_bound_leaves_room_for_a_rounding():
+    bound = cat_sigma_max(0.5, 0.75)
+    assert cat_weights(0.5, 0.75, bound + ROUNDING)[2] == 0
+    with pytest.raises(ValueError, match="is outside 0"):
+        cat_weights(0.5, 0.75, bound + 2 * ROUNDING)
+
+
+def test_the_symbols_of_a_sample_are_drawn_each_on_its_own():
+    # the step to alpha = 1 takes what f proposes, and f is certain here
+    symbols = torch.tensor([[0, 3, 1], [2, 2, 0]])
+    data = torch.nn.functional.one_hot(symbols, 4).double()
+
+    def f(x_t, t):
+        assert x_t.shape == data.shape and not torch.is_grad_enabled()
+        return data
+
+    x_0 = sample_discrete(f, SCHEDULE, data.roll(1, 2), torch.tensor([1, 3]))
+    assert torch.equal(x_0, data)
+
+
+def test_a_step_draws_nothing_afresh_unless_told():
+    one = torch.eye(3, dtype=torch.float64)
+    right = {
+        "f": lambda x, t: one[0].expand(len(x), 3), "schedule": SCHEDULE,
+        "x_T": one[1].repeat(500, 1), "tau": torch.tensor([2, 4]),
+    }  # fmt: skip
+
+    def draw(**scale):
+        generator = torch.Generator().manual_seed(0)
+        seen = []
+
+        def f(x, t):
+            seen.append(x)
+            return right["f"](x, t)
+
+        sample_discrete(**{**right, "f": f}, **scale, generator=generator)
+        return seen[-1]
+
+    assert torch.equal(draw(), draw(scale=1.0))
+    assert draw()[:, 2].sum() == 0 < draw(scale=0.0)[:, 2].sum()

@@ -110,13 +110,14 @@ WRONG = {
     ),
     "linear without a level": (lambda: d.Schedule.linear(0), "T .*>= 1.*0"),
     "linear of bool": (lambda: d.Schedule.linear(True), "T .*>= 1.*True"),
+    "cosine without a level": (lambda: d.Schedule.cosine(0), "T .*>= 1.*0"),
     "cosine of half a level": (lambda: d.Schedule.cosine(2.5), "T.*2.5"),
     # tau
     "no step": (lambda: d.tau_linear(1000, 0), r"1\.\.1000, got 0"),
     "too many steps": (lambda: d.tau_quadratic(9, 10), r"1\.\.9, got 10"),
     "half a step": (lambda: d.tau_linear(9, 2.5), r"1\.\.9, got 2\.5"),
     "steps of bool": (lambda: d.tau_linear(9, True), "S.*True"),
-    "tau_linear of no time": (lambda: d.tau_linear(0, 1), "T.*0"),
+    "tau_linear of no time": (lambda: d.tau_linear(0, 1), "T .*>= 1, got 0"),
     "tau is a list": (lambda: d.check_tau([1, 2], 9), "int64.*list"),
     "tau of int32": (
         lambda: d.check_tau(tau(1, dtype=torch.int32), 9),

@@ -220,3 +220,10 @@ def test_d5_a_grid_is_slerp_in_pairs_then_across():
         for j, across in enumerate(weights.tolist()):
             point = slerp(left, right, across)[0]
             assert torch.allclose(grid[i, j], point, rtol=0, atol=1e-14)
+
+
+def test_of_all_ways_around_the_same_one_is_taken():
+    # over the first of the axes that the ends are furthest from
+    a = torch.tensor([[2.0, 0.0, 0.0]]).double()
+    middle = torch.tensor([[0.0, 2.0, 0.0]]).double()
+    assert torch.allclose(slerp(a, -a, 0.5), middle, rtol=0, atol=4 * ULP)

@@ -227,7 +227,7 @@ def test_a_code_that_leaves_its_dtype_is_named_with_its_time():
     with pytest.raises(ValueError, match="state is not finite at t = 1000;"):
         encode(
             lambda x, t: torch.full_like(x, 6e4),
-            LINEAR, torch.zeros(1, 1).half(), torch.tensor([1000]),
+            LINEAR, torch.zeros(1, 1).half(), torch.tensor([1, 2, 1000]),
         )  # fmt: skip
 
 
@@ -255,3 +255,35 @@ def test_one_linear_step_in_closed_form():
         LINEAR, x_0, torch.tensor([300]), at="fixed_point",
     )  # fmt: skip
     assert torch.allclose(x_T, x_0 / (A + B * k), rtol=0, atol=1e-13)
+
+
+def test_a_fixed_point_is_given_a_hundred_sweeps():
+    a_t, _ = step_levels(LINEAR, torch.tensor([500]))
+    asked = []
+
+    def encode_with(gain):
+        asked.clear()
+
+        def eps_model(x, t):
+            asked.append(t)
+            return gain / (1 - a_t).sqrt() * x
+
+        with pytest.warns(RuntimeWarning, match="not reached at t = 500"):
+            encode(
+                eps_model,
+                LINEAR, torch.ones(1, 1).double(), torch.tensor([500]),
+                at="fixed_point",
+            )  # fmt: skip
+        return len(asked)
+
+    # gain 1 swings from side to side for ever; the first guess asks too
+    assert encode_with(1.0) == 101
+    # what runs away is given up where float64 ends: 10^308 in fifty sweeps
+    assert encode_with(1e7) < 60
+
+
+def test_reconstruct_takes_its_arguments_by_name():
+    model, x_0 = gaussian_eps(LINEAR), normal(2, 2)
+    named = {"eps_model": model, "schedule": LINEAR, "x_0": x_0, "tau": TAU}
+    ours = reconstruct(**named)
+    assert torch.equal(ours, reconstruct(model, LINEAR, x_0, TAU))

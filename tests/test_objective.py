@@ -223,3 +223,28 @@ def test_exact_predictor_has_the_least_loss():
         gap = (other - least)[:, 0]
         # Pythagoras: the excess is shift^2, within 4 standard errors
         assert abs(gap.mean() - shift**2) < 4 * gap.std() / n**0.5
+
+
+@pytest.mark.parametrize(("B", "d"), [(1, 1), (2, 3)])
+def test_one_sample_has_d_dimensions(B, d):
+    from torch.distributions import Normal, kl_divergence
+
+    tau, sigma = torch.tensor([400]), torch.tensor([0.3]).double()
+    x_0, eps = _draws(1, B, d)
+    model = _random_net(2, d)
+    terms = variational_terms(model, SCHEDULE, x_0, eps, tau, sigma)
+    a = SCHEDULE.alpha[400]
+    x_t = a.sqrt() * x_0 + (1 - a).sqrt() * eps[0]
+    guess = model(x_t, torch.full((B,), 400))
+    f = (x_t - (1 - a).sqrt() * guess) / a.sqrt()
+    log_p = Normal(f, sigma).log_prob(x_0).sum(1)
+    unit = Normal(torch.zeros(d).double(), torch.ones(d).double())
+    prior = kl_divergence(Normal(a.sqrt() * x_0, (1 - a).sqrt()), unit).sum(1)
+    assert torch.allclose(terms[:, 0], -log_p, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(terms[:, 1], prior, rtol=1e-12, atol=1e-12)
+
+
+def test_bits_per_dim_of_a_density_count_from_1():
+    # unless bins are named: density 2^-d, d bits
+    nats = torch.tensor(3 * math.log(2.0), dtype=torch.float64)
+    assert float(bits_per_dim(nats, 3)) == pytest.approx(1, abs=1e-15)

@@ -1,5 +1,6 @@
 """Laws of the exact noise predictors (Eq. 46-49)."""
 
+import dataclasses
 import math
 
 import pytest
@@ -243,3 +244,11 @@ def test_log_density_refuses_a_mixture_that_has_none():
     # a std of 0 is a point: no density
     with pytest.raises(ValueError, match="std"):
         log_density(points(normal(3, 2)), torch.zeros(1, 2))
+
+
+def test_a_mixture_is_frozen_and_equals_itself_alone():
+    world = ring()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        world.stds = torch.ones(8)
+    # as with a schedule: two tables have no one truth value
+    assert world == world and ring() != world

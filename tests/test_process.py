@@ -274,3 +274,8 @@ def test_a_radicand_is_clamped_only_within_rounding():
     assert b == 0
     with pytest.raises(ValueError, match="beyond the bound"):
         posterior_coefficients(0.5, 0.75, math.sqrt(0.25 + 1e-11))
+
+
+def test_a_radicand_may_fall_as_far_as_rounding_is_allowed_to():
+    # (1e-6)^2 is 1e-12 to the last bit
+    assert posterior_coefficients(0.5, 1.0, 1e-6)[1] == 0

@@ -148,3 +148,13 @@ def test_tau_is_golden_at_ten_steps():
 def test_check_tau_returns_what_it_admits(times):
     tau = torch.tensor(sorted(times))
     assert check_tau(tau, 50) is tau
+
+
+def test_both_schedules_have_a_thousand_levels_unless_told():
+    assert Schedule.linear().T == Schedule.cosine().T == 1000
+
+
+def test_a_schedule_equals_itself_alone():
+    # tables of numbers have no one truth value: to compare them by themselves
+    # would be an error
+    assert LINEAR == LINEAR and Schedule.linear() != LINEAR

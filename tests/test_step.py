@@ -29,6 +29,10 @@ def test_eq9_inverts_eq4(alpha):
     assert torch.allclose(predict_x0(x_t, EPS, alpha), X, atol=1e3 * ULP)
 
 
+def test_clean_data_is_its_own_prediction():
+    assert torch.equal(predict_x0(X, EPS, 1.0), X)
+
+
 @given(levels())
 def test_eq12_as_printed(level):
     a_t, a_s, sigma = level
