@@ -19,6 +19,10 @@ from ddim_edu import GaussianMixture, Schedule
 settings.register_profile(
     "laws", deadline=None, derandomize=True, database=None, max_examples=30
 )
+# New examples each time, many of them: `make hunt`, an hour and more.
+settings.register_profile(
+    "hunt", deadline=None, print_blob=True, max_examples=3_000
+)
 settings.load_profile(os.environ.get("LAWS_PROFILE", "laws"))
 
 ULP = 2.0**-52  # spacing of float64 at 1; a rounding costs at most half
