@@ -7,7 +7,7 @@ NB ?= $(wildcard book/*.ipynb)
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help book test coverage mutants lint audit bench execute address env clean
+.PHONY: help book browser pdf test coverage hunt mutants colab lint audit bench execute figures address env clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -19,14 +19,29 @@ book: $(READY) ## build the book; any warning is an error
 test: $(READY) ## run every law and every chapter, compare stored outputs
 	$(BIN)/python -m pytest --nbval -n $(WORKERS) --dist loadscope $(ARGS)
 
+browser: book ## read the built book in a headless Chromium, as its readers do
+	$(BIN)/python -m pytest tests/test_browser.py -m browser $(ARGS)
+
+pdf: book ## print the whole book to _build/book.pdf (needs a Chromium)
+	$(BIN)/python book/_ext/pdf.py
+
 coverage: $(READY) ## name the lines of the package that no law reaches
 	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope \
 	  --cov=ddim_edu --cov-report=term-missing:skip-covered $(ARGS)
+
+hunt: $(READY) ## an hour of new examples for the laws that hold for all
+	LAWS_PROFILE=hunt $(BIN)/python -m pytest tests -m hypothesis $(ARGS)
 
 mutants: $(READY) ## break each formula in turn: does a law notice? (an hour)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --requirement tests/mutants.txt
 	$(BIN)/python tests/mutants.py $(ARGS)
+
+colab: ## run every notebook as Colab would, alone and on its old versions
+	$(PYTHON) -m venv _build/colab
+	_build/colab/bin/pip install --quiet --disable-pip-version-check \
+	  --requirement tests/colab.txt
+	_build/colab/bin/python tests/colab.py $(ARGS)
 
 lint: $(READY) ## style and spelling, of notebooks too
 	$(BIN)/ruff check .
@@ -53,6 +68,9 @@ _build/peers: benchmarks/requirements.txt $(READY)
 
 execute: $(READY) ## run chapters in place (NB=book/07-ddim-step.ipynb for one)
 	$(BIN)/python book/_ext/execute.py $(NB)
+
+figures: $(READY) ## all figures as PNG (DPI=300 draws them anew)
+	$(BIN)/python book/_ext/pictures.py $(if $(DPI),--dpi $(DPI)) $(NB)
 
 address: ## carry the repository's address from pyproject.toml everywhere
 	$(PYTHON) book/_ext/address.py

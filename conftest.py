@@ -1,9 +1,13 @@
-"""The environment of the chapters' kernels, and what nbval may overlook."""
+"""The chapters' kernels, what nbval may overlook, one strict build."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent
 
@@ -40,3 +44,22 @@ def pytest_configure() -> None:
 def pytest_collectstart(collector) -> None:
     if hasattr(collector, "sanitize_patterns"):  # a notebook, under nbval
         collector.sanitize_patterns.update(PICTURES)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The book, built anew: a build over an older one hides warnings."""
+    out = tmp_path_factory.mktemp("book")
+    command = Path(sys.executable).with_name("jupyter-book")
+    run = subprocess.run(
+        [
+            *(command, "build", "-W", "-n", "--keep-going"),
+            *("--path-output", out, "book"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode:
+        pytest.fail(f"the book has warnings:\n{run.stderr}", pytrace=False)
+    return (out / "_build" / "html").resolve()

@@ -103,7 +103,7 @@ def live(draw: Callable[..., Figure], **controls: Any) -> Any:
     """Sliders that call ``draw`` in a running notebook (ipywidgets).
 
     ``controls`` are ipywidgets' abbreviations: ``eta=(0.0, 1.0, 0.1)`` is a
-    slider, a tuple of names a menu. In the static book there is no kernel to
+    slider, a list of names a menu. In the static book there is no kernel to
     answer, so the cell says what a reader gets by running it.
     """
     if os.environ.get("DDIM_EDU_STATIC"):

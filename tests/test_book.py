@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from claims import Claim, parse
 from paper_map import ITEMS, named
-from test_house import BOOK, NOTEBOOKS, ROOT, cells, texts
+from pictures import main, pictures
+from test_house import BOOK, CHAPTERS, NOTEBOOKS, cells, exercises, texts
 
 # elements without an end tag, which must not be pushed
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -55,25 +54,6 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if not any(verbatim for _, verbatim in self.open):
             self.prose.append(data)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The book, built anew: a build over an older one hides warnings."""
-    out = tmp_path_factory.mktemp("book")
-    command = Path(sys.executable).with_name("jupyter-book")
-    run = subprocess.run(
-        [
-            *(command, "build", "-W", "-n", "--keep-going"),
-            *("--path-output", out, BOOK),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if run.returncode:
-        pytest.fail(f"the book has warnings:\n{run.stderr}", pytrace=False)
-    return (out / "_build" / "html").resolve()
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +162,96 @@ def test_a_claim_is_read_from_its_line():
     assert parse("error < 1") is None
     with pytest.raises(ValueError, match="CLAIM · BOUND"):
         parse("✅ Eq. 7 holds")
+
+
+def drawn() -> list:
+    """Each figure and slider of the book, with its chapter."""
+    return [
+        (path.stem, found)
+        for path in NOTEBOOKS
+        for found in pictures(json.loads(path.read_text("utf-8")), path.stem)
+    ]
+
+
+def test_every_figure_and_slider_is_found():
+    """The extension reads outputs its own way; this counts them in another."""
+    named, sliders = [], []
+    for path in NOTEBOOKS:
+        for cell in cells(path, "code"):
+            figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+            if figure:
+                named.append(figure["name"])
+            text = texts(cell).get("text/html", "")
+            sliders += re.findall(r'class="ddim-frames" id="([^"]+)', text)
+    anchors = [found.anchor for _, found in drawn()]
+    assert len(named) > 100 and len(sliders) > 20
+    assert set(named + sliders) <= set(anchors)
+    files = [found.file for _, found in drawn()]
+    assert len(set(files)) == len(files), "two figures have one file name"
+
+
+def test_the_index_shows_every_figure_in_words_too(site, pages):
+    page = pages[site / "figures.html"]
+    alts = [image["alt"] for image in page.images]
+    small = [
+        site / image["src"]
+        for image in page.images
+        if image.get("loading") == "lazy"
+    ]
+    for chapter, found in drawn():
+        assert found.alt in alts, f"{chapter}: {found.anchor}"
+        assert f"{chapter}.html#{found.anchor}" in page.links
+        assert f"{chapter}.html#cell-{found.cell}" in page.links
+        assert (site / "_figures" / found.file).read_bytes() == found.png
+    assert len(small) == len(drawn())
+    size = sum(path.stat().st_size for path in small)
+    assert size < 2e6, f"{size / 1e6:.1f} MB of small pictures: fewer colours"
+
+
+def test_figures_are_written_under_the_names_of_the_index(tmp_path, capsys):
+    main(["--out", str(tmp_path), *map(str, NOTEBOOKS)])
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert written == {found.file: found.png for _, found in drawn()}
+    assert all(png.startswith(b"\x89PNG") for png in written.values())
+    assert f"{len(written)} figures" in capsys.readouterr().out
+
+
+def test_figures_can_be_drawn_finer(tmp_path):
+    path = BOOK / "15-discrete.ipynb"
+    stored = json.loads(path.read_text("utf-8"))
+    before = path.read_bytes()
+    main(["--dpi", "300", "--out", str(tmp_path), str(path)])
+    assert path.read_bytes() == before
+    for found in pictures(stored, path.stem):
+        wide = width((tmp_path / found.file).read_bytes())
+        dots = 100 if "slider" in found.file else 200
+        # a tight border may move by a dot or two
+        assert abs(wide - width(found.png) * 300 / dots) < 6, found.file
+
+
+def width(png: bytes) -> int:
+    return int.from_bytes(png[16:20], "big")
+
+
+def test_the_teaching_page_has_the_minutes_of_the_chapters():
+    rows = re.findall(
+        r"\| (\d+) \[(.+?)\]\((\S+)\.ipynb\) \| (\d+) \|",
+        (BOOK / "teaching.md").read_text("utf-8"),
+    )
+    for path, (number, title, name, minutes) in zip(
+        (path for path in NOTEBOOKS if path.name[0].isdigit()),
+        rows,
+        strict=True,
+    ):
+        head = cells(path, "markdown")[0]["source"]
+        assert (f"{int(number):02d}", name) == (path.stem[:2], path.stem)
+        assert head.startswith(f"# {title}\n")
+        assert f"**Time:** about {minutes} minutes" in head, name
+
+
+def test_every_exercise_is_listed_by_depth_and_by_chapter(site, pages):
+    links = pages[site / "exercises.html"].links
+    for path in CHAPTERS:
+        for exercise in exercises(path):
+            link = f"{path.stem}.html#{exercise['label']}"
+            assert links.count(link) >= 2, link

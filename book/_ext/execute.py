@@ -89,10 +89,8 @@ def packed(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def execute(path: Path) -> None:
-    # nbformat.read would give cells without an id a random one
-    nb = nbformat.v4.reads(path.read_text("utf-8"))
-    name_cells(nb)
+def run(nb, folder: Path) -> None:
+    """Run all cells, as the tests do."""
     NotebookClient(
         nb,
         timeout=600,
@@ -100,8 +98,15 @@ def execute(path: Path) -> None:
         coalesce_streams=True,  # else chunks depend on the machine's speed
         record_timing=False,
         store_widget_state=False,  # the static page has no live widget
-        resources={"metadata": {"path": str(path.parent)}},
+        resources={"metadata": {"path": str(folder)}},
     ).execute()
+
+
+def execute(path: Path) -> None:
+    # nbformat.read would give cells without an id a random one
+    nb = nbformat.v4.reads(path.read_text("utf-8"))
+    name_cells(nb)
+    run(nb, path.parent)
     normalise(nb)
     shrink_pictures(nb)
     nbformat.validate(nb)
