@@ -144,8 +144,12 @@ def main() -> None:
                 for page in reader.pages:
                     writer.add_page(page)
                 if caption and part is None:
-                    part = writer.add_outline_item(caption, start)
-                writer.add_outline_item(title, start, parent=part)
+                    part = writer.add_outline_item(
+                        title=caption, page_number=start
+                    )
+                writer.add_outline_item(
+                    title=title, page_number=start, parent=part
+                )
         sheets = numbers(browser, len(writer.pages))
         browser.close()
     mend_links(writer, first, places)
