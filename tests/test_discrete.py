@@ -195,3 +195,10 @@ def test_a_step_draws_nothing_afresh_unless_told():
 
     assert torch.equal(draw(), draw(scale=1.0))
     assert draw()[:, 2].sum() == 0 < draw(scale=0.0)[:, 2].sum()
+
+
+def test_the_marginal_divides_by_the_number_of_symbols():
+    """Two samples of five symbols: each row sums to one."""
+    x_0 = torch.eye(5).double()[:2]
+    rows = cat_marginal(x_0, 0.4).sum(-1)
+    assert (rows - 1).abs().max() < 1e-15

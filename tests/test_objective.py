@@ -248,3 +248,17 @@ def test_bits_per_dim_of_a_density_count_from_1():
     # unless bins are named: density 2^-d, d bits
     nats = torch.tensor(3 * math.log(2.0), dtype=torch.float64)
     assert float(bits_per_dim(nats, 3)) == pytest.approx(1, abs=1e-15)
+
+
+def test_ratios_are_not_rounded_down():
+    """gamma as printed, and bits: no value is an integer here."""
+    alpha_bar = torch.tensor([0.8, 0.3], dtype=torch.float64)
+    sigma = torch.tensor([0.3, 0.35], dtype=torch.float64)
+    schedule = Schedule.from_alpha_bar(alpha_bar)
+    printed = gamma_printed(schedule, torch.tensor([1, 2]), sigma, 3)
+    wanted = [1 / (6 * 0.3**2 * 0.8), 1 / (6 * 0.35**2 * 0.3)]
+    assert printed.tolist() == pytest.approx(wanted, rel=1e-12)
+    nats = torch.tensor([5.3], dtype=torch.float64)
+    wanted = 5.3 / (3 * math.log(2)) + 1  # a bin of one half: one bit more
+    got = bits_per_dim(nats, 3, 0.5)
+    assert got.tolist() == pytest.approx([wanted], rel=1e-12)

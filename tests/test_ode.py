@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import GAUSSIAN, LINEAR, normal
 
 from ddim_edu import (
     GaussianMixture,
@@ -204,3 +205,28 @@ def test_solving_keeps_no_gradient():
     x_T = _starts(3).requires_grad_()
     assert not solve(model, SCHEDULE, x_T, tau_linear(1000, 3)).requires_grad
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("method", ["ab2", "dpm++2m"])
+def test_solve_takes_the_step_it_is_asked_for(method):
+    """By hand on three levels: both methods are of order 2, so an order
+    alone would not tell them apart."""
+    eps_model = exact_eps(GAUSSIAN, LINEAR)
+    tau = tau_linear(1000, 3)
+    x_T = normal(4, 1)
+    level = noise_level(LINEAR.alpha)
+    x, before, last = x_T / LINEAR.alpha[1000].sqrt(), None, 0.0
+    times = [0, *tau.tolist()]
+    for t, s in zip(times[:0:-1], times[-2::-1], strict=True):
+        high, low = float(level[t]), float(level[s])
+        state = x * LINEAR.alpha[t].sqrt()
+        eps = eps_model(state, torch.full((4,), t))
+        if method == "ab2":
+            x = ab2_step(x, eps, before, high, low, last)
+            before, last = eps, high
+        else:
+            x0 = x - high * eps
+            x = dpm2m_step(x, x0, before, high, low, last)
+            before, last = x0, high
+    # rounding of levels up to 157, three times
+    assert (solve(eps_model, LINEAR, x_T, tau, method) - x).abs().max() < 1e-11
