@@ -134,6 +134,8 @@ def tab(browser, built) -> Iterator[View]:
             problems.append(f"another host: {asked.url}")
 
     def failed(asked):
+        if asked.failure == "net::ERR_ABORTED":
+            return  # cut off, since the tab went on to the next page
         problems.append(f"failed: {asked.url} {asked.failure}")
 
     tab.on("console", console)
