@@ -22,6 +22,7 @@ from matplotlib.image import imsave
 from .cells import CLIPPED, ROWS, TAUS, Cell, join, share
 from .cost import estimate
 from .figures import sheet
+from .guards import folder, whole
 from .schedule import Schedule
 from .scoring import (
     LINE,
@@ -103,36 +104,37 @@ def run(
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ddim_edu.atscale")
     parser.add_argument("--subject", choices=SUBJECTS, required=True)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=folder, required=True)
     parser.add_argument(
         "--tables", type=int, nargs="+", choices=(1, 2), default=[1, 2]
     )
-    parser.add_argument("--S", type=int, nargs="+", help="not the paper's")
+    parser.add_argument(
+        "--S",
+        type=whole(1, Schedule.linear().T),
+        nargs="+",
+        help="not the paper's",
+    )
     parser.add_argument(
         "--rows", nargs="+", choices=(*ROWS, CLIPPED), default=[*ROWS]
     )
     parser.add_argument(
-        "--n", type=int, default=50_000, help="samples in a cell of Table 1"
+        "--n",
+        type=whole(2),
+        default=50_000,
+        help="samples in a cell of Table 1",
     )
     parser.add_argument(
         "--tau",
         choices=[name for name in TAUS if name not in ("edm", "log")],
         help="linear, quadratic (D.2), or the official code's quadratic",
     )
-    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--batch", type=whole(1), default=500)
     parser.add_argument("--estimate", action="store_true")
     parser.add_argument("--weights", type=Path, help="of cifar10: your file")
     parser.add_argument("--data", type=Path, help="of cifar10: your folder")
     args = parser.parse_args(argv)
-    if args.n < 2:
-        parser.error(f"--n must be at least 2, got {args.n}")
-    if args.batch < 1:
-        parser.error(f"--batch must be at least 1, got {args.batch}")
     if args.subject != "cifar10" and (args.weights or args.data):
         parser.error("--weights and --data are for cifar10 only")
-    for S in args.S or ():
-        if not 1 <= S <= Schedule.linear().T:
-            parser.error(f"--S must lie in 1..1000, got {S}")
     return args
 
 

@@ -23,6 +23,7 @@ from .ode import METHODS, solve
 from .oracle import EpsModel
 from .sampling import sample, trajectory
 from .schedule import Schedule, tau_linear, tau_quadratic
+from .velocity import signal_noise
 
 ROWS = ("0", "0.2", "0.5", "1", "hat")  # of Table 1: eta, or sigma-hat
 CLIPPED = "hat-clipped"  # sigma-hat as the official code runs it
@@ -92,8 +93,7 @@ def hat_clipped(
     """
 
     def clipped(x_t: Tensor, t: Tensor) -> Tensor:
-        a = schedule.alpha.to(x_t.device)[t].view(-1, *[1] * (x_t.ndim - 1))
-        signal, noise = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
+        signal, noise = signal_noise(schedule.alpha, t, x_t)
         x_0 = (x_t - noise * eps_model(x_t, t)) / signal  # Eq. 9
         return (x_t - signal * x_0.clamp(-1, 1)) / noise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import fetch
+from .files import checked, fetch
 
 NAME = "cifar-10-binary.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{NAME}"
@@ -68,19 +67,12 @@ def cifar10(
 def _archive(folder: str | Path | None) -> bytes:
     """The whole archive, checked before anything in it is looked at."""
     if folder is None:
-        path = fetch(URL, f"sha256:{SHA256}", ADVICE, fname=NAME)
+        path = fetch(URL, f"sha256:{SHA256}", ADVICE, NAME)
     else:
         path = Path(folder) / NAME
     if not path.is_file():
         raise FileNotFoundError(f"{folder} does not hold {NAME} ({URL})")
-    raw = path.read_bytes()
-    digest = hashlib.sha256(raw).hexdigest()
-    if digest != SHA256:
-        raise ValueError(
-            f"{path}: SHA-256 {digest[:12]}..., expected {SHA256[:12]}...: "
-            "the file is damaged or is not the original"
-        )
-    return raw
+    return checked(path, SHA256)
 
 
 def _records(archive: bytes, name: str) -> np.ndarray:

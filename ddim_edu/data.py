@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import os
 import zlib
 from pathlib import Path
 from zipfile import BadZipFile
@@ -12,6 +10,8 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from torch import Tensor
+
+from .files import fetch, sha256
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = "fashion-mnist-test.npz"
@@ -131,38 +131,6 @@ def _fetch(name: str, md5: str) -> Path:
     )
 
 
-def cache_dir() -> str:
-    """Where downloads are kept: $DDIM_EDU_CACHE, or the system's place."""
-    import pooch  # only here: most readers never download anything
-
-    return os.environ.get("DDIM_EDU_CACHE") or str(pooch.os_cache("ddim_edu"))
-
-
-def fetch(url: str, known_hash: str | None, advice: str, **options) -> Path:
-    """Download once, checked against ``known_hash``, or say what to do.
-
-    Raises
-    ------
-    ValueError
-        If what arrives is not what the hash says; it is not kept.
-    FileNotFoundError
-        If nothing arrives; the text ends with ``advice``.
-    """
-    import pooch
-
-    options = {"path": cache_dir(), **options}
-    try:
-        return Path(pooch.retrieve(url, known_hash=known_hash, **options))
-    except OSError as error:  # requests' errors are OSErrors too
-        answer = getattr(error, "response", None)
-        why = type(error).__name__
-        if answer is not None:
-            why = f"HTTP {answer.status_code}"
-        raise FileNotFoundError(
-            f"could not download {url} ({why}). {advice}"
-        ) from error
-
-
 def read_npz(path: Path, *keys: str) -> list[np.ndarray]:
     """The arrays ``keys`` of a file, or a ValueError that names it."""
     try:
@@ -187,7 +155,7 @@ def _read_idx(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
 def verify(name: str, array: np.ndarray) -> None:
     """Raise ValueError unless the bytes are those ``CONTENT`` pins."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    digest = sha256(np.ascontiguousarray(array).tobytes())
     if digest != CONTENT[name]:
         raise ValueError(
             f"{name}: SHA-256 {digest[:12]}..., expected "

@@ -95,13 +95,6 @@ class FastSampler:
         return self.x.clone(memory_format=torch.contiguous_format)
 
 
-def fast_sample(
-    eps_model: EpsModel, schedule: Schedule, x_T: Tensor, tau: Tensor, **how
-) -> Tensor:
-    """`sample` at eta = 0 by a `FastSampler`, whose options are ``how``."""
-    return FastSampler(eps_model, schedule, x_T, tau, **how)(x_T)
-
-
 def advance(
     eps_model: EpsModel,
     x: Tensor,

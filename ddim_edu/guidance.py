@@ -6,6 +6,7 @@ sampler changes: what is guided is a noise predictor like any other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -37,12 +38,12 @@ def guide(predict: LabelledEps, label: Tensor, weight: float) -> EpsModel:
     Raises
     ------
     ValueError
-        If there is not one label for each sample, or the weight is not a
-        number.
+        If there is not one label for each sample, or the weight is not
+        finite.
     """
     weight = float(weight)
-    if weight != weight:
-        raise ValueError("the weight of guidance is nan")
+    if not math.isfinite(weight):
+        raise ValueError(f"the weight of guidance must be finite: {weight}")
 
     def eps_model(x_t: Tensor, t: Tensor) -> Tensor:
         if len(label) != len(x_t):
@@ -58,7 +59,9 @@ def guide(predict: LabelledEps, label: Tensor, weight: float) -> EpsModel:
     return eps_model
 
 
-def load_class_network(name: str = "fashion-mnist") -> LabelledEps:
+def load_class_network(
+    name: str = "fashion-mnist", device: str = "cpu"
+) -> LabelledEps:
     """The shipped network that is told the class: ``predict(x, t, label)``.
 
     It is the network of `load_network`, trained on with labels. States are
@@ -66,19 +69,17 @@ def load_class_network(name: str = "fashion-mnist") -> LabelledEps:
     (`LABELS`).
     """
     net, _ = load_unet(f"{name}-classes")
+    classes = net.config.classes
+    eps_model = eps_from_v(net.to(device), Schedule.linear())
 
     def predict(x_t: Tensor, t: Tensor, label: Tensor | None) -> Tensor:
-        if label is not None and not (
-            0 <= int(label.min()) and int(label.max()) < net.config.classes
-        ):
-            raise ValueError(
-                f"labels are 0..{net.config.classes - 1}, got "
-                f"{int(label.min())}..{int(label.max())}"
-            )
-        told = eps_from_v(
-            lambda x, times: net(x, times, label), Schedule.linear()
-        )
-        return told(x_t, t)
+        if label is not None:
+            low, high = int(label.min()), int(label.max())
+            if low < 0 or high >= classes:
+                raise ValueError(
+                    f"labels are 0..{classes - 1}, got {low}..{high}"
+                )
+        return eps_model(x_t, t, label)
 
     return predict
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .data import cache_dir, fetch
+from .files import cache_dir, checked, fetch
 
 HUB = "https://huggingface.co"
 FILE = "diffusion_pytorch_model.safetensors"
@@ -38,7 +37,7 @@ def cached(repository: str, revision: str, sha256: str | None) -> bytes:
     if not path.exists():
         url = f"{HUB}/{repository}/resolve/{revision}/{FILE}"
         known = f"sha256:{pin.lower()}"
-        fetch(url, known, advice(repository), fname=path.name)
+        fetch(url, known, advice(repository), path.name)
     raw = checked(path, pin)
     if not lock.exists():
         lock.write_text(f"{pin.lower()}  {path.name}\n", "utf-8")
@@ -49,21 +48,9 @@ def _stated(repository: str, revision: str) -> str:
     """The SHA-256 in the hub's own pointer to the file (Git LFS)."""
     url = f"{HUB}/{repository}/raw/{revision}/{FILE}"
     with TemporaryDirectory() as folder:
-        path = fetch(url, None, advice(repository), path=folder, fname="oid")
+        path = fetch(url, None, advice(repository), "oid", folder)
         text = path.read_bytes()[:1000].decode("utf-8", "replace")
     found = re.search(r"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
     if not found:
         raise ValueError(f"{url} is not a Git LFS pointer: {text[:40]!r}")
     return found[1]
-
-
-def checked(path: Path, sha256: str | None) -> bytes:
-    """The bytes of a file, once they are known to be the expected ones."""
-    raw = path.read_bytes()
-    digest = hashlib.sha256(raw).hexdigest()
-    if sha256 is not None and digest != sha256.lower():
-        raise ValueError(
-            f"{path}: SHA-256 {digest[:12]}..., expected {sha256[:12]}...: "
-            "damaged, or another file; if it is damaged, delete it"
-        )
-    return raw

@@ -8,18 +8,14 @@ writes ``data/sha256.json`` anew, and the digests in the cards of
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from . import data
+from .files import sha256
 
 PINS = "sha256.json"
 LOADED = (".csv", ".json", ".npz", ".safetensors")
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def shipped(name: str) -> Path:
@@ -36,7 +32,7 @@ def shipped(name: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there")
     pin = json.loads((path.parent / PINS).read_text()).get(name, "none")
-    found = sha256(path)
+    found = sha256(path.read_bytes())
     if found != pin:
         raise ValueError(
             f"{path} is damaged, or is another file: SHA-256 {found[:12]}..., "
@@ -49,14 +45,14 @@ def refresh(folder: Path) -> list[str]:
     """Pin what is in ``folder`` now; return the names that have no card."""
     pins, card = folder / PINS, folder / "README.md"
     old = json.loads(pins.read_text()) if pins.is_file() else {}
-    before = {**old, PINS: sha256(pins) if pins.is_file() else ""}
+    before = {**old, PINS: sha256(pins.read_bytes()) if pins.is_file() else ""}
     new = {
-        path.name: sha256(path)
+        path.name: sha256(path.read_bytes())
         for path in sorted(folder.iterdir())
         if path.suffix in LOADED and path.name != PINS
     }
     pins.write_text(json.dumps(new, indent=1) + "\n")
-    new[PINS] = sha256(pins)
+    new[PINS] = sha256(pins.read_bytes())
     text = card.read_text("utf-8")
     for name, digest in new.items():
         if before.get(name):

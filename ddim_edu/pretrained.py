@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from . import checkpoint, pins
 from .data import data_dir, fashion_mnist
 from .drawings import pixel_faces
+from .files import sha256
 from .guards import check_whole, folder
 from .oracle import EpsModel
 from .pins import shipped
@@ -67,8 +67,7 @@ def load_network(name: str, device: str = "cpu") -> EpsModel:
 
 def digest(name: str) -> str:
     """SHA-256 of a shipped network's file."""
-    path = data_dir() / f"{name}.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256((data_dir() / f"{name}.safetensors").read_bytes())
 
 
 def loss_log(name: str) -> tuple[list[int], list[float]]:

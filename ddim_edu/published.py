@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from .hub import advice, cached, checked
+from .files import checked
+from .hub import advice, cached
 from .oracle import EpsModel
 from .translation import convert, empty
 from .unet import CIFAR10, UNet, UNetConfig

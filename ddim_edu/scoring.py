@@ -7,7 +7,6 @@ summed up. Everything is kept in files, so that nothing is done twice.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from . import checkpoint
 from .cells import Batch, Cell, draw_cell, join, place, split
 from .interpolation import slerp_line
 from .noise import latents
@@ -152,6 +152,4 @@ def collect(out: Path, subject: Subject, key: str) -> list[dict]:
 
 
 def write(path: Path, value: object) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(part, path)
+    checkpoint.write_text(path, json.dumps(value, indent=1) + "\n")

@@ -14,20 +14,28 @@ from .oracle import EpsModel
 from .schedule import Schedule
 
 
+def signal_noise(
+    alpha: Tensor, t: Tensor, x: Tensor
+) -> tuple[Tensor, Tensor]:
+    """sqrt(alpha_t) and sqrt(1 - alpha_t), one each a sample of x, like x."""
+    a = alpha.to(x.device)[t].view(-1, *[1] * (x.ndim - 1))
+    return a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+
+
 def eps_from_v(net: nn.Module, schedule: Schedule) -> EpsModel:
     """Turn a network F that predicts v into a noise predictor.
 
-    Near t = T, where x_t is nearly all noise, an error of F is scaled down by
+    What follows x_t and t, such as a label, is handed on to F. Near t = T,
+    where x_t is nearly all noise, an error of F is scaled down by
     sqrt(alpha_t), where an error of eps would be scaled up by its inverse.
     """
     alpha = schedule.alpha
 
-    def eps_model(x_t: Tensor, t: Tensor) -> Tensor:
+    def eps_model(x_t: Tensor, t: Tensor, *label: Tensor | None) -> Tensor:
         nonlocal alpha
         alpha = alpha.to(x_t.device)  # once: no copy from the CPU each step
-        a = alpha[t].view(-1, *[1] * (x_t.ndim - 1))
-        signal, noise = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
-        return signal * net(x_t, t) + noise * x_t
+        signal, noise = signal_noise(alpha, t, x_t)
+        return signal * net(x_t, t, *label) + noise * x_t
 
     return eps_model
 
@@ -41,8 +49,7 @@ def v_loss(
     *label: Tensor,
 ) -> Tensor:
     """|F(x_t, t) - v|^2, mean over all values; F may be told a label."""
-    alpha = schedule.alpha.to(x_0.device)[t].view(-1, *[1] * (x_0.ndim - 1))
-    signal, noise = alpha.sqrt().to(x_0), (1 - alpha).sqrt().to(x_0)
+    signal, noise = signal_noise(schedule.alpha, t, x_0)
     x_t = signal * x_0 + noise * eps
     v = signal * eps - noise * x_0
     return (net(x_t, t, *label).to(v) - v).square().mean()

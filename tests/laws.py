@@ -6,8 +6,10 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -29,6 +31,14 @@ ULP = 2.0**-52  # spacing of float64 at 1; a rounding costs at most half
 LINEAR = Schedule.linear()
 MEAN, VAR = 0.3, 0.25**2  # the Gaussian world of reference/paper.md
 GAUSSIAN = GaussianMixture([[MEAN]], [VAR**0.5], [1.0])
+
+
+def from_diffusers(*names: str) -> list:
+    """These classes of diffusers; without it, the asking file is skipped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it imports deprecates itself
+        theirs = pytest.importorskip("diffusers", reason="needs diffusers")
+        return [getattr(theirs, name) for name in names]
 
 
 def normal(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:

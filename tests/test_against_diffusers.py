@@ -1,10 +1,8 @@
 """Agreement with diffusers, up to the index map: their t is ours - 1."""
 
-import warnings
-
 import pytest
 import torch
-from laws import GAUSSIAN, normal
+from laws import GAUSSIAN, from_diffusers, normal
 
 from ddim_edu import (
     Schedule,
@@ -15,10 +13,9 @@ from ddim_edu import (
     tau_linear,
 )
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it imports deprecates itself
-    pytest.importorskip("diffusers", reason="compares with diffusers")
-    from diffusers import DDIMInverseScheduler, DDIMScheduler
+DDIMInverseScheduler, DDIMScheduler = from_diffusers(
+    "DDIMInverseScheduler", "DDIMScheduler"
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

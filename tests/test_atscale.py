@@ -258,9 +258,9 @@ def test_two_processes_make_the_same_tables(tmp_path, whole):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--n", "1"], "--n must be at least 2, got 1"),
-        (["--batch", "0"], "--batch must be at least 1, got 0"),
-        (["--S", "1001"], "--S must lie in 1..1000, got 1001"),
+        (["--n", "1"], "--n: it must be an integer >= 2, got 1"),
+        (["--batch", "0"], "--batch: it must be an integer >= 1, got 0"),
+        (["--S", "1001"], "--S: it must be an integer in 1..1000, got 1001"),
         (["--tau", "edm"], "invalid choice: 'edm'"),
         (["--rows", "0.3"], "invalid choice: '0.3'"),
         (["--tables", "3"], "invalid choice: 3"),

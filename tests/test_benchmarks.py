@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pytest
 import torch
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it imports deprecates itself
-    pytest.importorskip("diffusers", reason="times diffusers")
-    import diffusers  # noqa: F401
+from laws import from_diffusers
 
 from benchmarks import clock, peers, report, standins
 
+from_diffusers("DDIMScheduler")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 

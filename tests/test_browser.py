@@ -5,8 +5,6 @@ It needs a Chromium, which pip does not bring, and is skipped without one.
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +18,10 @@ from test_house import BOOK, PACKAGE, ROOT, TOC
 
 playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.base")
+pdf = pytest.importorskip("pdf", reason="needs pypdf")
 
 pytestmark = pytest.mark.browser
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PAGES = [*TOC, "genindex", "search"]
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -65,12 +63,6 @@ LOOKS = """seen => {
 }"""
 
 
-def chromium() -> str | None:
-    """Path of the system's Chromium; CHROMIUM=path names another."""
-    names = (os.environ.get("CHROMIUM", ""), *NAMES)
-    return next(filter(None, map(shutil.which, names)), None)
-
-
 def is_fresh(html: Path) -> bool:
     """Was the book there built after the last change to what it is made of?"""
     made = html / "searchindex.js"
@@ -96,9 +88,9 @@ class View(NamedTuple):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[playwright.Browser]:
-    path = chromium()
+    path = pdf.chromium()
     if path is None:
-        pytest.skip(f"no Chromium: none of {', '.join(NAMES)} on the PATH")
+        pytest.skip(f"no Chromium: none of {', '.join(pdf.NAMES)} on the PATH")
     with playwright.sync_playwright() as driver:
         flags = ["--disable-gpu", "--disable-dev-shm-usage"]
         started = driver.chromium.launch(executable_path=path, args=flags)

@@ -151,7 +151,7 @@ def test_a_download_is_pinned_and_cached(monkeypatch, tmp_path, originals):
 
     asked = []
 
-    def retrieve(url, known_hash, path):
+    def retrieve(url, known_hash, fname, path):
         asked.append((url, known_hash, path))
         return str(originals / url.rsplit("/", 1)[1])
 

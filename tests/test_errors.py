@@ -39,6 +39,16 @@ def sample(**changes):
     return lambda: d.sample(**{**right, **changes})
 
 
+# the roads of a state, and the time at which each is handed it
+ROADS = {
+    "sample": 1000,
+    "trajectory": 1000,
+    "solve": 1000,
+    "encode": 0,
+    "reconstruct": 0,
+}
+
+
 def nothing(x, t):
     """A predictor that would hide a NaN of the state."""
     return torch.zeros_like(x)
@@ -444,7 +454,10 @@ WRONG = {
     ),
     # states: nothing, no number, no tensor
     **{
-        f"{name} of {what}": (call, message)
+        f"{name} of {what}": (
+            lambda name=name, x=x: getattr(d, name)(nothing, LINEAR, x, TAU),
+            message.format(t=t),
+        )
         for what, x, message in (
             ("nothing", X[:0], r"B >= 1, got torch.float32 of shape \(0, 3\)"),
             ("NaN", X * math.nan, "state is not finite at t = {t};"),
@@ -452,33 +465,7 @@ WRONG = {
             ("a list", [0.0, 1.0], r"\(B, \.\.\.\), got a list"),
             ("integers still", X.int(), "floating point.*torch.int32"),
         )
-        for name, call, message in (
-            (
-                "sample",
-                lambda x=x: d.sample(nothing, LINEAR, x, TAU),
-                message.format(t=1000),
-            ),
-            (
-                "trajectory",
-                lambda x=x: d.trajectory(nothing, LINEAR, x, TAU),
-                message.format(t=1000),
-            ),
-            (
-                "solve",
-                lambda x=x: d.solve(nothing, LINEAR, x, TAU),
-                message.format(t=1000),
-            ),
-            (
-                "encode",
-                lambda x=x: d.encode(nothing, LINEAR, x, TAU),
-                message.format(t=0),
-            ),
-            (
-                "reconstruct",
-                lambda x=x: d.reconstruct(nothing, LINEAR, x, TAU),
-                message.format(t=0),
-            ),
-        )
+        for name, t in ROADS.items()
     },
     # times that a predictor is asked at
     **{

@@ -14,7 +14,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ddim_edu import latents, load_network, sample, tau_linear
-from ddim_edu.fast import FastSampler, compiled, fast_sample
+from ddim_edu.fast import FastSampler, compiled
 from ddim_edu.unet import UNet, UNetConfig, embed_time
 
 TAU = tau_linear(1000, 10)
@@ -24,8 +24,8 @@ needs_cuda = pytest.mark.skipif(
 HALF = 2.0**-24  # a rounding of float32 costs at most this, relatively
 
 
-def plain(*arguments, **how):
-    return fast_sample(*arguments, compile=False, **how)
+def plain(net, schedule, x_T, tau, **how):
+    return FastSampler(net, schedule, x_T, tau, compile=False, **how)(x_T)
 
 
 def unet():
@@ -219,7 +219,7 @@ def test_compiled_it_is_sample():
     net = Small()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's own, of its own parts
-        fast = fast_sample(net, LINEAR, x_T, TAU)
+        fast = FastSampler(net, LINEAR, x_T, TAU)(x_T)
     assert compiled() is compiled()
     exact = sample(net.double(), LINEAR, x_T.double(), TAU)
     nudge = 1e-6 * normal(2, 1, 4, 4, seed=1)

@@ -154,7 +154,14 @@ def test_untold_it_is_still_a_sampler_of_the_data():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: guide(exact(), torch.tensor([0]), float("nan")), "is nan"),
+        (
+            lambda: guide(exact(), torch.tensor([0]), float("nan")),
+            "must be finite: nan",
+        ),
+        (
+            lambda: guide(exact(), torch.tensor([0]), float("inf")),
+            "must be finite: inf",
+        ),
         (
             lambda: guide(exact(), torch.tensor([0]), 1)(
                 torch.zeros(2, 1), torch.ones(2, dtype=torch.int64)

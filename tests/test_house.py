@@ -24,7 +24,9 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # where there is neither matplotlib nor a notebook.
 FLOORS = (
     {"guards"},
-    {"schedule", "checkpoint", "noise", "distances", "layers"},
+    {
+        "schedule", "checkpoint", "noise", "distances", "layers", "files",
+    },
     {"process", "oracle", "data"},
     {"step", "paths", "worlds", "unet", "drawings", "pins", "hub", "cifar"},
     {

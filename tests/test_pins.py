@@ -16,6 +16,7 @@ from ddim_edu import (
     quality_head,
     quality_table,
 )
+from ddim_edu.files import sha256
 
 FACES = "pixel-faces"
 LOADERS = {
@@ -43,7 +44,7 @@ def test_every_file_has_its_pin_and_its_card():
     folder = data.data_dir()
     pinned = json.loads((folder / pins.PINS).read_text())
     found = {
-        path.name: pins.sha256(path)
+        path.name: sha256(path.read_bytes())
         for path in folder.iterdir()
         if path.suffix in pins.LOADED and path.name != pins.PINS
     }
@@ -73,7 +74,7 @@ def test_a_changed_file_is_refused(copy, name, change):
 
 
 def test_a_renamed_file_is_refused(copy):
-    mine = pins.sha256(copy / f"{FACES}.safetensors")[:12]
+    mine = sha256((copy / f"{FACES}.safetensors").read_bytes())[:12]
     (copy / f"{FACES}.safetensors").replace(copy / "fashion-mnist.safetensors")
     with pytest.raises(ValueError, match=rf"another file: SHA-256 {mine}\.\."):
         load_network("fashion-mnist")
@@ -94,15 +95,15 @@ def test_a_file_that_nobody_pinned_is_refused(copy):
 
 def test_one_command_pins_what_was_made_again(copy, capsys):
     path, card = copy / f"{FACES}-loss.csv", copy / "README.md"
-    before = pins.sha256(path)
+    before = sha256(path.read_bytes())
     path.write_text("step,loss\n50,0.5\n")
     (copy / "new.csv").write_text("step,loss\n")
     pins.main()
     assert loss_log(FACES) == ([50], [0.5])
     # the card follows, and what has no card is named
     text = card.read_text("utf-8")
-    assert before not in text and pins.sha256(path) in text
-    assert pins.sha256(copy / pins.PINS) in text
+    assert before not in text and sha256(path.read_bytes()) in text
+    assert sha256((copy / pins.PINS).read_bytes()) in text
     out = capsys.readouterr().out
     assert "new.csv" in out and f"{FACES}-loss" not in out
     again = card.read_bytes(), (copy / pins.PINS).read_bytes()

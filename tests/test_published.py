@@ -6,10 +6,10 @@ import dataclasses
 import hashlib
 import http.server
 import threading
-import warnings
 
 import pytest
 import torch
+from laws import from_diffusers
 from safetensors.torch import load_file, save_file
 
 from ddim_edu import (
@@ -24,10 +24,9 @@ from ddim_edu.published import CATALOGUE, Published
 from ddim_edu.translation import TODAY, convert, empty, key_map
 from ddim_edu.unet import CIFAR10, UNet, UNetConfig
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # what it imports deprecates itself
-    pytest.importorskip("diffusers", reason="compares with diffusers")
-    from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+DDIMPipeline, DDIMScheduler, UNet2DModel = from_diffusers(
+    "DDIMPipeline", "DDIMScheduler", "UNet2DModel"
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
