@@ -29,7 +29,7 @@ coverage: $(READY) ## name the lines of the package that no law reaches
 	$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadscope \
 	  --cov=ddim_edu --cov-report=term-missing:skip-covered $(ARGS)
 
-hunt: $(READY) ## an hour of new examples for the laws that hold for all
+hunt: $(READY) ## 3,000 new examples for each law that holds for all (hours)
 	LAWS_PROFILE=hunt $(BIN)/python -m pytest tests -m hypothesis $(ARGS)
 
 mutants: $(READY) ## break each formula in turn: does a law notice? (an hour)

@@ -21,7 +21,7 @@ from ddim_edu import GaussianMixture, Schedule
 settings.register_profile(
     "laws", deadline=None, derandomize=True, database=None, max_examples=30
 )
-# New examples each time, many of them: `make hunt`, an hour and more.
+# New examples each time, many of them: `make hunt`, for hours.
 settings.register_profile(
     "hunt", deadline=None, print_blob=True, max_examples=3_000
 )
