@@ -52,7 +52,11 @@ SETUP = f"""\
 import importlib.util
 
 if importlib.util.find_spec("ddim_edu") is None:  # on Colab: the package alone
-    %pip install --quiet git+{address()}"""
+    %pip install --quiet git+{address()}
+    from importlib.metadata import version
+
+    for name in ("ddim_edu", "torch", "numpy"):
+        print(name, version(name))"""
 
 each_notebook = pytest.mark.parametrize(
     "path", NOTEBOOKS, ids=lambda path: path.stem
