@@ -7,9 +7,10 @@ ddim_edu. Each notebook gets a folder that holds nothing else and, on top of
 that Python's packages, an environment of its own. It runs unchanged: only
 git is told to find this checkout (what is committed; a shallow one won't do)
 at the book's address.
-A notebook fails when a cell does, or when more was installed than the
-package. Printed lines that differ from the stored ones are shown, no more:
-other versions may print other digits.
+A notebook fails when a cell does, when more was installed than the package,
+or when its setup cell does not say what it installed. Printed lines that
+differ from the stored ones are shown, no more: other versions may print other
+digits.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ MORE = {"18-paper-scale": {"torchmetrics", "lightning_utilities"}}
 ELSEWHERE = (
     "Note: you may need to restart the kernel",  # plain Jupyter's %pip
     "▶ Run this cell in Jupyter or on Colab",  # the static page's sliders
+    *("ddim_edu 0.", "torch 2.", "numpy 2."),  # the setup cell, if it installs
 )
 
 
@@ -78,13 +80,17 @@ def printed(path: Path) -> list[str]:
     """All that the cells of a notebook printed, by line."""
     import nbformat
 
-    text = "".join(
+    return "".join(
         output.text
         for cell in nbformat.read(path, 4).cells
         for output in cell.get("outputs", [])
         if output.output_type == "stream"
-    )
-    return [x for x in text.splitlines() if not x.startswith(ELSEWHERE)]
+    ).splitlines()
+
+
+def shared(lines: list[str]) -> list[str]:
+    """Without what is printed only here or only in the stored outputs."""
+    return [line for line in lines if not line.startswith(ELSEWHERE)]
 
 
 def run(path: Path) -> None:
@@ -115,14 +121,17 @@ def attempt(path: Path) -> bool:
         )
         seconds = time.perf_counter() - start
         extra = installed(python) - MORE.get(path.stem, set()) - {"ddim_edu"}
-        good = done.returncode == 0 and not extra
+        told = any(line.startswith("ddim_edu ") for line in printed(copy))
+        good = done.returncode == 0 and not extra and told
         print(f"{path.stem}: {'ran' if good else 'FAILED'}, {seconds:.0f} s")
         if extra:
             print(f"  it installed {', '.join(sorted(extra))} as well")
         if done.returncode:
             print(done.stderr)
             return False
-        stored, here = printed(path), printed(copy)
+        if not told:
+            print("  its setup cell did not say what it installed")
+        stored, here = shared(printed(path)), shared(printed(copy))
         for line in difflib.unified_diff(stored, here, lineterm="", n=0):
             if not line.startswith(("---", "+++", "@@")):
                 print(f"  {line}")
