@@ -146,6 +146,12 @@ def test_there_are_three_in_every_chapter():
         assert own == [e for e in EXERCISES if e.chapter is own[0].chapter]
 
 
+def test_no_two_share_a_title():
+    titles = [exercise.title for exercise in EXERCISES]
+    twice = {title for title in titles if titles.count(title) > 1}
+    assert not twice, f"{twice}: let each title say what is done there"
+
+
 @each_exercise
 def test_one_name_and_one_tolerance(exercise):
     name = f"Exercise {exercise.title}"

@@ -265,6 +265,19 @@ def test_the_toc_names_every_page_and_no_other():
     )
 
 
+def test_every_work_is_cited_and_every_citation_is_known():
+    works = re.findall(r"^@\w+\{(\S+),", read("book/references.bib"), re.M)
+    pages = [path.read_text("utf-8") for path in BOOK.glob("*.md")]
+    for path in NOTEBOOKS:
+        pages += [cell["source"] for cell in cells(path, "markdown")]
+    groups = re.findall(r"\{cite:[pt]\}`([^`]+)`", "\n".join(pages))
+    cited = {key.strip() for group in groups for key in group.split(",")}
+    assert sorted(works) == sorted(cited), (
+        "cite each entry of book/references.bib on some page or remove it, "
+        "and enter what is cited"
+    )
+
+
 @each_notebook
 def test_notebook_is_run_and_small(path):
     size = path.stat().st_size
@@ -294,15 +307,20 @@ def test_outputs_are_clean(path):
 
 
 @each_notebook
-def test_figures_have_alternative_text(path):
+def test_figures_have_alternative_text_a_name_and_a_caption(path):
     for number, cell in enumerate(cells(path, "code"), 1):
         kinds = {k for o in cell["outputs"] for k in o.get("data", {})}
         if not any(kind.startswith("image/") for kind in kinds):
             continue
-        image = cell["metadata"].get("mystnb", {}).get("image", {})
-        assert image.get("alt", "").strip(), (
+        shown = cell["metadata"].get("mystnb", {})
+        assert shown.get("image", {}).get("alt", "").strip(), (
             f"code cell {number}: say in its metadata what the figure shows: "
             '{"mystnb": {"image": {"alt": "..."}}}'
+        )
+        figure = shown.get("figure", {})
+        assert figure.get("name") and figure.get("caption"), (
+            f"code cell {number}: name the figure there, with a caption: "
+            '{"mystnb": {"figure": {"name": "fig-...", "caption": "..."}}}'
         )
 
 
@@ -324,6 +342,17 @@ def test_claims_are_checked_not_printed(path):
 def test_chapter_has_a_header(path):
     text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
     assert ":class: chapter" in text, "add the header box (CONTRIBUTING.md)"
+
+
+@each_chapter
+def test_chapter_links_to_words_symbols_and_functions(path):
+    text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    head = "[glossary](glossary.md), [notation](notation.md)"
+    assert head in text, f"end the header box with {head}"
+    for start in ("glossary.md#term-", "api.md#ddim_edu."):
+        assert f"]({start}" in text, (
+            f"link the first use of its main words and functions: {start}..."
+        )
 
 
 # a directive that opens or closes an exercise or a solution, with its argument

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.environment.collectors.toctree import TocTreeCollector
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,6 +52,20 @@ def keep_tags(app, doctree):
             node["classes"].append("amsmath")
 
 
+def name_anchors(app, doctree):
+    """Let `glossary.md#term-score` and `api.md#ddim_edu.step.Step` be links.
+
+    Unlike a role, Jupyter shows them. MyST looks an anchor up among the
+    headings of its page; terms and what autodoc documents join them here.
+    It still warns of an anchor that is neither.
+    """
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for kind in (nodes.term, addnodes.desc_signature):
+        for node in doctree.findall(kind):
+            for anchor in node["ids"]:
+                slugs.setdefault(anchor, (0, anchor, node.astext()))
+
+
 def keep_bars(app, what, name, obj, options, lines):
     """Let |x|^2 stand in a docstring: reST takes bars for substitutions."""
     for i, line in enumerate(lines):
@@ -70,6 +85,11 @@ def setup(app):
     sys.path.insert(0, str(ROOT))
     app.connect("builder-inited", number_by_file_name)
     app.connect("doctree-read", keep_tags)
+    app.connect("doctree-read", name_anchors)
     app.connect("autodoc-process-docstring", keep_bars)
     app.connect("html-page-context", drop_second_scripts, priority=900)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return {
+        "env_version": 1,  # a new one has all pages read again
+        "parallel_read_safe": True,
+        "parallel_write_safe": True,
+    }

@@ -107,8 +107,11 @@ def caption(app, doc, found: Picture, cell):
 def ways(app, page, doc, found: Picture, cell, size):
     """Links: where it stands, the cell that draws it, the file."""
     section = cell.parent
-    # an exercise's own section has no title
-    while not isinstance(section.next_node(), nodes.title):
+    # an exercise's own section has no title, a solution is no section
+    while not (
+        isinstance(section, nodes.section)
+        and isinstance(section[0], nodes.title)
+    ):
         section = section.parent
     place = link(app, page, doc, section)
     place["refuri"] = app.builder.get_relative_uri(page, doc)

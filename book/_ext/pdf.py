@@ -29,7 +29,9 @@ OUT = ROOT / "_build" / "book.pdf"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
 
-# A folded solution is printed open; a picture far down is loaded too.
+# A folded solution is printed open; a picture far down is loaded too. Of the
+# anchors Chromium keeps those that a link of the same page leads to, so all
+# get one, unseen: other pages lead to them.
 READY = """async () => {
   for (const e of document.querySelectorAll(".toggle-hidden"))
     e.classList.remove("toggle-hidden");
@@ -40,6 +42,11 @@ READY = """async () => {
     image.loading = "eager";
     await image.decode();
   }
+  const links = document.createElement("div");
+  links.hidden = true;
+  for (const e of document.querySelectorAll("main [id]"))
+    links.appendChild(document.createElement("a")).href = "#" + e.id;
+  document.body.append(links);
 }"""
 
 
@@ -137,7 +144,7 @@ def main() -> None:
                 places[name] = {
                     f"/{key.lstrip('/')}": (
                         start + reader.get_destination_page_number(place),
-                        place.top,
+                        place.top - 48,  # Chromium forgets 18 mm of margin
                     )
                     for key, place in reader.named_destinations.items()
                 }
