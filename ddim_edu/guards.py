@@ -53,7 +53,7 @@ def check_times(t: Tensor, batch: int, T: int) -> Tensor:
         or t.shape != (batch,)
     ):
         raise ValueError(
-            f"t must be int64 of shape ({batch},), got {_what(t)}"
+            f"t must be int64 of shape ({batch},), got {what(t)}"
         )
     for value in (int(t.min()), int(t.max())) if batch else ():
         if not 1 <= value <= T:
@@ -78,12 +78,13 @@ def check_images(
     ):
         raise ValueError(
             f"images must be {dtype or 'floating point'} of shape (B, "
-            f"{channels}, H, W) with B >= 1, got {_what(x)}"
+            f"{channels}, H, W) with B >= 1, got {what(x)}"
         )
     return x
 
 
-def _what(x: Any) -> str:
+def what(x: Any) -> str:
+    """A value as an error names it: of a tensor dtype and shape."""
     if not isinstance(x, Tensor):
         return f"{x!r}"
     return f"{x.dtype} of shape {tuple(x.shape)}"

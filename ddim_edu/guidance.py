@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .guards import what
 from .oracle import EpsModel
 from .pretrained import load_unet
 from .schedule import Schedule
@@ -38,9 +39,15 @@ def guide(predict: LabelledEps, label: Tensor, weight: float) -> EpsModel:
     Raises
     ------
     ValueError
-        If there is not one label for each sample, or the weight is not
-        finite.
+        If the label is not int64 (B,), if there is not one for each sample,
+        or the weight is not finite.
     """
+    if (
+        not isinstance(label, Tensor)
+        or label.dtype != torch.int64
+        or label.ndim != 1
+    ):
+        raise ValueError(f"label must be int64 (B,), got {what(label)}")
     weight = float(weight)
     if not math.isfinite(weight):
         raise ValueError(f"the weight of guidance must be finite: {weight}")

@@ -53,7 +53,8 @@ def load_unet(name: str) -> tuple[UNet, dict]:
 def load_network(name: str, device: str = "cpu") -> EpsModel:
     """The shipped noise predictor, ``eps_model(x_t, t) -> eps``.
 
-    Times are 1..1000 on `Schedule.linear`.
+    Times are 1..1000 on `Schedule.linear`: on another schedule it runs too,
+    and what it answers is wrong.
 
     Parameters
     ----------

@@ -105,9 +105,9 @@ def sigma_eta(schedule: Schedule, tau: Tensor, eta: float) -> Tensor:
     ValueError
         If eta is negative, not finite, or beyond ``eta_max`` at some step.
     """
-    eta = float(eta)
-    if not 0 <= eta < math.inf:
+    if isinstance(eta, str) or not 0 <= float(eta) < math.inf:
         raise ValueError(f"eta must be finite and >= 0, got {eta!r}")
+    eta = float(eta)
     a_t, a_s = step_levels(schedule, tau)
     sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).sqrt()
     over = (1 - a_s - sigma**2 < -ROUNDING).nonzero()

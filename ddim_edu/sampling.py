@@ -39,7 +39,8 @@ def sample(
         Predictor of the noise; it may not keep the state it is handed, which
         is overwritten in the next step.
     x_T
-        Start (B, ...), any floating dtype, any device; not changed.
+        Start (B, ...), any floating dtype and device that the predictor
+        takes; not changed.
     tau
         int64 (S,), increasing, values in 1..T.
     eta

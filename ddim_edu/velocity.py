@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .guards import check_times
 from .oracle import EpsModel
 from .schedule import Schedule
 
@@ -28,11 +29,15 @@ def eps_from_v(net: nn.Module, schedule: Schedule) -> EpsModel:
     What follows x_t and t, such as a label, is handed on to F. Near t = T,
     where x_t is nearly all noise, an error of F is scaled down by
     sqrt(alpha_t), where an error of eps would be scaled up by its inverse.
+    On a CPU a time outside 1..T is refused; on a GPU to look at it would
+    make every step wait.
     """
     alpha = schedule.alpha
 
     def eps_model(x_t: Tensor, t: Tensor, *label: Tensor | None) -> Tensor:
         nonlocal alpha
+        if t.device.type == "cpu":
+            check_times(t, len(x_t), schedule.T)
         alpha = alpha.to(x_t.device)  # once: no copy from the CPU each step
         signal, noise = signal_noise(alpha, t, x_t)
         return signal * net(x_t, t, *label) + noise * x_t

@@ -212,6 +212,10 @@ WRONG = {
         lambda: d.sigma_eta(LINEAR, TAU, math.nan),
         "eta must be finite.*nan",
     ),
+    "eta is a word": (
+        lambda: d.sigma_eta(LINEAR, TAU, "1"),
+        "eta must be finite and >= 0, got '1'",
+    ),
     "eta is infinite": (
         lambda: d.sigma_eta(LINEAR, TAU, math.inf),
         "eta must be finite.*inf",
@@ -857,6 +861,14 @@ WRONG = {
     "a validation on nothing known": (
         lambda: d.validation_loss(nothing, "mnist"),
         "no test images for 'mnist'",
+    ),
+    "a network's time 0": (
+        lambda: d.load_network("pixel-faces")(faces(), tau(1, 0)),
+        r"t holds 0, outside 1\.\.1000",
+    ),
+    "a time of another schedule": (
+        lambda: d.load_network("pixel-faces")(faces(), tau(1, 2000)),
+        r"t holds 2000, outside 1\.\.1000",
     ),
     "a network's channels": (
         lambda: d.load_network("pixel-faces")(faces(channels=1), tau(1, 1)),

@@ -162,6 +162,16 @@ def test_untold_it_is_still_a_sampler_of_the_data():
             lambda: guide(exact(), torch.tensor([0]), float("inf")),
             "must be finite: inf",
         ),
+        (lambda: guide(exact(), [3, 4], 2.0), r"label must be.*\[3, 4\]"),
+        (lambda: guide(exact(), 2.0, torch.tensor([3])), "label must.*2.0"),
+        (
+            lambda: guide(exact(), torch.tensor([0.5]), 2.0),
+            r"label must be int64 \(B,\), got torch.float32 of shape \(1,\)",
+        ),
+        (
+            lambda: guide(exact(), torch.tensor(3), 2.0),
+            r"label must be int64 \(B,\), got torch.int64 of shape \(\)",
+        ),
         (
             lambda: guide(exact(), torch.tensor([0]), 1)(
                 torch.zeros(2, 1), torch.ones(2, dtype=torch.int64)
