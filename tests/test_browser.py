@@ -5,6 +5,7 @@ It needs a Chromium, which pip does not bring, and is skipped without one.
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -338,6 +339,20 @@ def test_pages_of_source_load(built, tab):
         tab.tab.goto(address)
         assert tab.tab.locator("article pre").text_content()
     assert not tab.problems, "\n".join(tab.problems)
+
+
+def test_a_printed_page_keeps_its_anchors(browser, built, tab):
+    """`make pdf` binds such pages: a link from another needs its place."""
+    address = f"{built}/02-known-answer.html"
+    tab.tab.goto(address)
+    wanted = tab.tab.eval_on_selector_all(
+        "main section[id], main figure[id]", "all => all.map(e => e.id)"
+    )
+    title, data = pdf.printed(browser, address)
+    assert title == "2. A world where the answer is known"
+    places = pdf.PdfReader(io.BytesIO(data)).named_destinations
+    assert len(wanted) > 20
+    assert not set(wanted) - {key.lstrip("/") for key in places}
 
 
 def test_search_finds_lemma_1(built, tab):

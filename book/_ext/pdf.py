@@ -66,10 +66,10 @@ def contents() -> list[tuple[str | None, list[str]]]:
     return parts
 
 
-def printed(browser: Browser, name: str) -> tuple[str, bytes]:
+def printed(browser: Browser, address: str) -> tuple[str, bytes]:
     """A page's title and its PDF."""
     tab = browser.new_page(color_scheme="light")
-    tab.goto((HTML / f"{name}.html").as_uri())
+    tab.goto(address)
     tab.evaluate(READY)
     title = tab.evaluate(
         "document.querySelector('h1').firstChild.parentElement.innerText"
@@ -138,7 +138,8 @@ def main() -> None:
         for caption, names in contents():
             part = None
             for name in names:
-                title, pdf = printed(browser, name)
+                address = (HTML / f"{name}.html").as_uri()
+                title, pdf = printed(browser, address)
                 reader = PdfReader(io.BytesIO(pdf))
                 start = first[name] = len(writer.pages)
                 places[name] = {
