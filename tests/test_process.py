@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from laws import LINEAR, ULP, levels, normal, processes
 
@@ -52,10 +52,11 @@ def test_eq4_is_x0_at_level_1_and_noise_at_level_0():
 
 
 @given(levels(top=1 - 1e-6))
+@example((0.25, 0.5, math.sqrt(0.5)))  # rounding takes the root below 0
 def test_eq7_as_printed(level):
     a, s, sigma = level
     x_0, x_t = normal(5), normal(5, seed=1)
-    printed = math.sqrt(s) * x_0 + math.sqrt(1 - s - sigma**2) * (
+    printed = math.sqrt(s) * x_0 + math.sqrt(max(1 - s - sigma**2, 0)) * (
         (x_t - math.sqrt(a) * x_0) / math.sqrt(1 - a)
     )
     mean = posterior_mean(x_t, x_0, a, s, sigma)
