@@ -19,8 +19,6 @@ KERNEL_ENV = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     # a live widget shows a line of text: its output can't be stored
     "DDIM_EDU_STATIC": "1",
-    # threads that spin while they wait starve the kernel next door
-    "OMP_WAIT_POLICY": "PASSIVE",
     # the kernel imports this checkout, installed or not
     "PYTHONPATH": os.pathsep.join(
         [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
