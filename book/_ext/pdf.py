@@ -71,9 +71,8 @@ def printed(browser: Browser, address: str) -> tuple[str, bytes]:
     tab = browser.new_page(color_scheme="light")
     tab.goto(address)
     tab.evaluate(READY)
-    title = tab.evaluate(
-        "document.querySelector('h1').firstChild.parentElement.innerText"
-    )
+    # an h1 before this one, for the printer, has no number
+    title = tab.evaluate("document.querySelector('.bd-article h1').innerText")
     pdf = tab.pdf(format="A4", margin=MARGIN, print_background=True)
     tab.close()
     return " ".join(title.replace("#", "").split()), pdf
