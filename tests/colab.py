@@ -121,7 +121,8 @@ def attempt(path: Path) -> bool:
         )
         seconds = time.perf_counter() - start
         extra = installed(python) - MORE.get(path.stem, set()) - {"ddim_edu"}
-        told = any(line.startswith("ddim_edu ") for line in printed(copy))
+        here = printed(copy)
+        told = any(line.startswith("ddim_edu ") for line in here)
         good = done.returncode == 0 and not extra and told
         print(f"{path.stem}: {'ran' if good else 'FAILED'}, {seconds:.0f} s")
         if extra:
@@ -131,8 +132,8 @@ def attempt(path: Path) -> bool:
             return False
         if not told:
             print("  its setup cell did not say what it installed")
-        stored, here = shared(printed(path)), shared(printed(copy))
-        for line in difflib.unified_diff(stored, here, lineterm="", n=0):
+        pair = shared(printed(path)), shared(here)
+        for line in difflib.unified_diff(*pair, lineterm="", n=0):
             if not line.startswith(("---", "+++", "@@")):
                 print(f"  {line}")
         sys.stdout.flush()
