@@ -15,8 +15,8 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
+from .answers import answer, check_state, finite
 from .oracle import EpsModel
-from .sampling import answer, check_state, finite
 from .schedule import Schedule
 from .step import steps
 

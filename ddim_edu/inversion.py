@@ -7,15 +7,9 @@ import warnings
 import torch
 from torch import Tensor
 
+from .answers import answer, ask, check_arrived, check_state, finite
 from .oracle import EpsModel
-from .sampling import (
-    answer,
-    ask,
-    check_arrived,
-    check_state,
-    finite,
-    sample,
-)
+from .sampling import sample
 from .schedule import Schedule
 from .step import Step, steps
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .answers import ask, check_arrived, check_state
 from .guards import check_whole
 from .oracle import EpsModel
 from .process import step_levels
-from .sampling import ask, check_arrived, check_state
 from .schedule import Schedule
 
 METHODS = ("euler", "eq15", "heun", "ab2", "dpm++2m")

@@ -145,8 +145,8 @@ def eta_max(schedule: Schedule, tau: Tensor) -> Tensor:
 def step_levels(schedule: Schedule, tau: Tensor) -> tuple[Tensor, Tensor]:
     """alpha at tau_i and at tau_{i-1} (tau_0 := 0), float64 (S,) each."""
     check_tau(tau, schedule.T)
-    before = torch.cat([tau.new_zeros(1), tau[:-1]])
-    return schedule.alpha[tau], schedule.alpha[before]
+    a_t = schedule.alpha[tau]
+    return a_t, torch.cat([schedule.alpha[:1], a_t[:-1]])
 
 
 def check_sigma(sigma: Tensor, tau: Tensor) -> Tensor:

@@ -89,18 +89,16 @@ def steps(
             f"alpha[{int(tau[-1])}] = 0: a noise predictor cannot start from "
             "a level that holds no signal"
         )
-    # as Python floats at once: a step must not touch these tensors again
+    # as Python numbers at once: a step must not touch these tensors again
     times, a_t, a_s = tau.tolist(), a_t.tolist(), a_s.tolist()
     direction_sigma, noise = direction_sigma.tolist(), noise.tolist()
     out = []
     for i in range(len(times) - 1, -1, -1):
-        t, s = times[i], times[i - 1] if i else 0
         A = math.sqrt(a_s[i] / a_t[i])
-        direction = direction_coefficient(
-            a_t[i], a_s[i], direction_sigma[i], f"t = {t}"
-        )
-        B = direction - A * math.sqrt(1 - a_t[i])
-        out.append(Step(t, s, A, B, noise[i]))
+        # below 0 by rounding at most: sigma_eta has seen to it
+        radicand = max(1 - a_s[i] - direction_sigma[i] ** 2, 0.0)
+        B = math.sqrt(radicand) - A * math.sqrt(1 - a_t[i])
+        out.append(Step(times[i], times[i - 1] if i else 0, A, B, noise[i]))
     return out
 
 

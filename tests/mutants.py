@@ -41,6 +41,7 @@ LAWS = {
     "schedule": ["schedule", "process"],
     "step": ["step", "sampling"],
     "oracle": ["oracle", "objective"],
+    "answers": ["sampling", "inversion", "errors"],
     "sampling": ["sampling", "inversion"],
 }
 

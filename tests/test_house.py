@@ -28,7 +28,10 @@ FLOORS = (
         "schedule", "checkpoint", "noise", "distances", "layers", "files",
     },
     {"process", "oracle", "data"},
-    {"step", "paths", "worlds", "unet", "drawings", "pins", "hub", "cifar"},
+    {
+        "step", "answers", "paths", "worlds", "unet", "drawings", "pins",
+        "hub", "cifar",
+    },
     {
         "objective", "sampling", "discrete", "interpolation", "gaussian",
         "translation",

@@ -340,6 +340,22 @@ def test_the_predictor_is_asked_once_a_step_at_the_times_of_tau():
     assert asked == TAU.tolist()[::-1]
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_predictor_may_keep_its_times_and_write_into_them(batch):
+    # who counts from 0 may well write `t -= 1`
+    kept = []
+
+    def eps_model(x, t):
+        t -= 1
+        kept.append(t)
+        return nothing(x, t)
+
+    tau = tau_linear(1000, 130)
+    sample(eps_model, LINEAR, normal(batch, 2), tau)
+    expected = (tau.flip(0) - 1)[:, None].expand(-1, batch)
+    assert torch.equal(torch.stack(kept), expected)
+
+
 @pytest.mark.parametrize(
     "traitor",
     [
