@@ -25,16 +25,25 @@ from .probe import probe
 
 SHAPES = ((64, 1, 28, 28), (16, 3, 32, 32), (512, 2))
 PASSES, CHECKED, NOISE = "two passes", "two passes and a sum", "the noise"
+READY = "two, A as a tensor"
 
 
 def floors(plan, eps: Tensor, x_T: Tensor, eta: float) -> dict:
     """What no sampler can do without, as bare loops."""
+    tensors = torch.tensor([step.A for step in plan], dtype=x_T.dtype).unbind()
 
     @torch.no_grad()
     def passes() -> Tensor:
         x = x_T.clone()
         for step in plan:
             x.mul_(step.A).add_(eps, alpha=step.B)
+        return x
+
+    @torch.no_grad()
+    def ready() -> Tensor:
+        x = x_T.clone()
+        for step, A in zip(plan, tensors, strict=True):
+            x.mul_(A).add_(eps, alpha=step.B)
         return x
 
     @torch.no_grad()
@@ -49,7 +58,9 @@ def floors(plan, eps: Tensor, x_T: Tensor, eta: float) -> dict:
         for _ in plan:
             torch.randn(x_T.shape)
 
-    return {NOISE: noise} if eta else {PASSES: passes, CHECKED: checked}
+    if eta:
+        return {NOISE: noise}
+    return {PASSES: passes, READY: ready, CHECKED: checked}
 
 
 def per_step(

@@ -11,6 +11,7 @@ from laws import LINEAR, ULP, levels, normal, processes
 from ddim_edu import (
     ddim_step,
     diffuse,
+    eta_max,
     posterior_mean,
     predict_x0,
     sigma_eta,
@@ -151,6 +152,20 @@ def test_d3_takes_the_direction_of_eta_1_and_the_noise_of_sigma_hat(process):
     noise = sigma_hat(schedule, tau).tolist()[::-1]
     assert [step.noise for step in hat] == noise
     assert steps(schedule, tau, 1.0, "hat") == hat
+
+
+def test_the_largest_eta_has_a_plan_though_its_root_rounds_below_0():
+    below = 0
+    for s in range(10, 1000, 10):
+        tau = torch.tensor([s, s + 1])
+        eta = float(eta_max(LINEAR, tau)[1])
+        a_t, a_s = (float(a[1]) for a in step_levels(LINEAR, tau))
+        sigma = float(sigma_eta(LINEAR, tau, eta)[1])
+        below += 1 - a_s - sigma**2 < 0
+        step = steps(LINEAR, tau, eta)[0]
+        # no found noise is left: the root of a few roundings at most
+        assert abs(step.B + step.A * math.sqrt(1 - a_t)) < 5e-8
+    assert below > 0, "none of these roots rounds below 0"
 
 
 @pytest.mark.parametrize(
