@@ -80,10 +80,11 @@ env: $(READY) ## make .venv and nothing else
 clean: ## remove what was built, but not .venv
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
 
+# --upgrade-deps: the newest pip; the one that Python brings can be years old
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --upgrade-deps .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --requirement requirements.txt
 	@touch $@
