@@ -36,7 +36,8 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
 
     ``kept`` maps a cell (S, row, tau) to its rows: "features" (n, 64),
     "runaway", "nearest", "error" (n,). Each S needs a row "0", which the
-    others are compared with, sample by sample.
+    others are compared with, sample by sample; and each row is compared with
+    itself at its largest S.
     """
     pictures = labelled(name, "train")[0]
     raw = load_classifier(name).features(pictures)
@@ -58,6 +59,13 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
         )
         drawn = bootstrap([ours, base], reference)
         fd = frechet(moments(ours), reference)
+        longest = max(c.S for c in kept if c[1:] == cell[1:])
+        both = [
+            standardise(kept[c]["features"], raw)
+            for c in (cell, cell._replace(S=longest))
+        ]
+        both = [x[: min(map(len, both))] for x in both]
+        above = bootstrap(both, reference)
         cells.append(
             {
                 **cell._asdict(),
@@ -66,6 +74,9 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
                 "sd": float(drawn[:, 0].std()),
                 "diff": fd - frechet(moments(base), reference),
                 "diff_sd": float((drawn[:, 0] - drawn[:, 1]).std()),
+                "excess": frechet(moments(both[0]), reference)
+                - frechet(moments(both[1]), reference),
+                "excess_sd": float((above[:, 0] - above[:, 1]).std()),
                 "coverage": coverage(real[:REAL], ours),
                 "nearest": float(rows["nearest"].mean()),
                 "runaway": float(rows["runaway"].mean()),
@@ -103,8 +114,8 @@ def save(
 def quality(name: str, kind: str = "quality") -> dict:
     """All that is stored for a network; made with the shipped weights.
 
-    ``kind`` is "quality" for the rows of Table 1, "solvers" for what came
-    after DDIM.
+    ``kind`` is "quality" for the rows of Table 1, "all-steps" for three of
+    them up to S = T, "solvers" for what came after DDIM.
 
     Raises
     ------
@@ -127,21 +138,26 @@ def quality(name: str, kind: str = "quality") -> dict:
 def quality_table(name: str, kind: str = "quality") -> list[dict]:
     """The cells of Table 1 for a network of ours, one dict a cell.
 
-    ``kind`` "solvers" holds other methods than Eq. 12, at equal calls S.
+    ``kind`` "all-steps" holds the rows "0", "1" and "hat" up to S = 1000,
+    with one n, "solvers" other methods than Eq. 12, at equal calls S.
     Keys: S, row ("0", "0.2", "0.5", "1": eta; "hat"; or one of
     `ode.METHODS`), tau (which grid of times), n samples; fd, the
     Frechet distance to the training set on the classifier's features, each in
     units of its standard deviation there; sd, its bootstrap standard error;
     diff and diff_sd, the same for fd minus that of row "0" at the same S and
-    tau, paired by the latents; coverage; nearest, the mean distance to the
-    nearest training picture; runaway, a share.
+    tau, paired by the latents; excess and excess_sd, for fd minus that of the
+    same row at its largest S, over the samples that both have; coverage;
+    nearest, the mean distance to the nearest training picture; runaway, a
+    share.
     """
     return quality(name, kind)["cells"]
 
 
-def quality_floor(name: str, n: int) -> tuple[float, float]:
+def quality_floor(
+    name: str, n: int, kind: str = "quality"
+) -> tuple[float, float]:
     """fd of n real pictures to the others, its mean and standard deviation."""
-    floors = quality(name)["floor"]
+    floors = quality(name, kind)["floor"]
     if str(n) not in floors:
         raise ValueError(f"n must be one of {', '.join(floors)}, got {n!r}")
     return floors[str(n)]["mean"], floors[str(n)]["sd"]

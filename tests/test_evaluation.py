@@ -73,6 +73,7 @@ def test_the_command_makes_a_table_and_goes_on_where_it_was(
     summary = json.loads(table.read_text())
     assert [c["row"] for c in summary["cells"]] == ["0", "hat"]
     assert summary["cells"][0]["diff"] == 0
+    assert [c["excess"] for c in summary["cells"]] == [0, 0]
     assert summary["back"][0]["n"] == 4
     assert summary["network"] == digest(FACES)
     # killed: a batch is missing, another is of other weights
@@ -171,6 +172,29 @@ def test_the_stored_table_is_whole(name):
         assert 0 <= cell["coverage"] <= 1
         if cell["row"] == "0":
             assert cell["diff"] == 0
+
+
+@pytest.mark.parametrize("name, n", [(FACES, 500), ("fashion-mnist", 200)])
+def test_the_table_of_all_steps_is_whole(name, n):
+    table = quality_table(name, "all-steps")
+    assert {(c["S"], c["row"]) for c in table} == {
+        (S, row)
+        for S in (10, 20, 50, 100, 1000)
+        for row in ("0", "1", "hat")
+    }
+    mean, sd = quality_floor(name, n, "all-steps")
+    shared = {(c["S"], c["row"]): c for c in quality_table(name)}
+    for cell in table:
+        assert cell["n"] == n and cell["fd"] > mean + 2 * sd > 0
+        assert (cell["excess"] == 0) == (cell["S"] == 1000)
+        if cell["S"] < 1000:  # the same samples: their heads are equal
+            key = cell["S"], cell["row"]
+            assert torch.equal(
+                quality_head(name, *key, kind="all-steps"),
+                quality_head(name, *key),
+            )
+            if shared[key]["n"] == n:
+                assert cell["fd"] == shared[key]["fd"]
 
 
 def test_the_table_of_solvers_is_whole():
