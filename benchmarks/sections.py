@@ -29,7 +29,7 @@ READY = "two, A as a tensor"
 
 
 def floors(plan, eps: Tensor, x_T: Tensor, eta: float) -> dict:
-    """What no sampler can do without, as bare loops."""
+    """Bare loops of what a step computes, to compare with."""
     tensors = torch.tensor([step.A for step in plan], dtype=x_T.dtype).unbind()
 
     @torch.no_grad()

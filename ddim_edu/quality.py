@@ -53,18 +53,14 @@ def tabulate(name: str, kept: dict) -> tuple[dict, dict[str, Tensor]]:
                 {"S": cell.S, "n": n, "error": float(error.mean()), "se": se}
             )
             continue
-        ours, base = (
+        longest = max(c.S for c in kept if c[1:] == cell[1:])
+        ours, base, last = (
             standardise(kept[c]["features"], raw)
-            for c in (cell, cell._replace(row="0"))
+            for c in (cell, cell._replace(row="0"), cell._replace(S=longest))
         )
         drawn = bootstrap([ours, base], reference)
         fd = frechet(moments(ours), reference)
-        longest = max(c.S for c in kept if c[1:] == cell[1:])
-        both = [
-            standardise(kept[c]["features"], raw)
-            for c in (cell, cell._replace(S=longest))
-        ]
-        both = [x[: min(map(len, both))] for x in both]
+        both = [x[: min(n, len(last))] for x in (ours, last)]
         above = bootstrap(both, reference)
         cells.append(
             {
